@@ -1,0 +1,56 @@
+"""Who acts, and what roles may do. The one home of the permission matrix (docs/access.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from app.errors import PermissionDenied
+
+_VIEWER = ("tenant:read", "domain:read", "job:read", "result:read", "quota:read", "schedule:read")
+_OPERATOR = (
+    *_VIEWER,
+    "domain:write", "job:run", "job:cancel", "job:schedule", "result:export", "webhook:read", "member:read", "role:read",
+)  # fmt: skip
+_TENANT_ADMIN = (
+    *_OPERATOR,
+    "domain:delete", "result:delete", "webhook:manage", "apikey:manage", "apikey:read", "member:manage", "role:manage",
+    "tenant:update", "audit:read",
+)  # fmt: skip
+_PLATFORM_ADMIN = (
+    "platform:tenants", "platform:users", "platform:queue", "platform:quota", "platform:audit", "platform:features",
+)  # fmt: skip
+
+BUILT_IN_ROLES: dict[str, tuple[str, ...]] = {
+    "viewer": _VIEWER,
+    "operator": _OPERATOR,
+    "tenant_admin": _TENANT_ADMIN,
+    "platform_admin": _PLATFORM_ADMIN,
+}
+PERMISSIONS: frozenset[str] = frozenset(name for names in BUILT_IN_ROLES.values() for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A signed-in caller acting in one tenant."""
+
+    user_id: UUID
+    tenant_id: UUID
+    email: str
+    session_id: UUID | None = None
+    roles: frozenset[str] = field(default_factory=frozenset)
+    permissions: frozenset[str] = field(default_factory=frozenset)
+
+    def may(self, permission: str) -> bool:
+        """
+        >>> from uuid import UUID
+        >>> nobody = Actor(UUID(int=1), UUID(int=2), "a@example.com")
+        >>> nobody.may("job:run")
+        False
+        """
+        return permission in self.permissions
+
+    def require(self, permission: str) -> None:
+        """:raises PermissionDenied: naming what is missing"""
+        if not self.may(permission):
+            raise PermissionDenied(f"this needs the permission {permission}")

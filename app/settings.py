@@ -1,0 +1,300 @@
+"""Every setting, read from the environment (prefix `SCRAPERSKY_`) or `.env` in one place, checked at start.
+
+The table for people is docs/configuration.md; a guard test holds the two together.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.errors import ConfigurationError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+WEAK_SECRETS = {"secret", "changeme", "change-me", "password", "admin", "scrapersky"}
+MIN_SECRET_BYTES = 32
+
+
+class ConnectTo(NamedTuple):
+    """One rule of curl's --connect-to: connections to host:port go to address:target instead."""
+
+    host: str  # "*" matches every host
+    port: int | None  # None matches every port
+    address: str
+    target: int
+
+
+class PoolSettings(NamedTuple):
+    """How one process holds connections to PostgreSQL. Times in seconds."""
+
+    size: int
+    overflow: int
+    timeout: float
+    recycle: int
+    pre_ping: bool
+    prepare_threshold: int | None
+
+
+POOLS: dict[tuple[str, str], tuple[int, int]] = {
+    # (environment, part) → (size, overflow)
+    ("development", "api"): (8, 8),
+    ("development", "worker"): (8, 8),
+    ("production", "api"): (10, 20),
+    ("production", "worker"): (10, 10),
+}
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="SCRAPERSKY_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
+
+    # Where things are
+    environment: str = Field(
+        "development", description="`development` or `production`; anything else counts as production"
+    )
+    data_dir: Path = Field(
+        Path("var"), description="embedded servers' data, generated secrets (mode 0600), logs"
+    )
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL as the role `app`; unset = the embedded server"
+    )
+    system_database_url: SecretStr | None = Field(None, description="PostgreSQL as the role `system`")
+    owner_database_url: SecretStr | None = Field(
+        None, description="PostgreSQL as the role `owner`, for migrations"
+    )
+    redis_url: SecretStr | None = Field(None, description="Redis or Valkey; unset = the embedded server")
+    allow_embedded: bool = Field(False, description="allow embedded servers in production")
+
+    # Listeners
+    host: str = Field("127.0.0.1", description="address the API and Flower listen on")
+    port: int = Field(8000, ge=0, le=65535, description="the API's port")
+    flower_port: int = Field(5555, ge=0, le=65535, description="Flower's port, `0` = off")
+    trusted_proxies: int = Field(
+        0, ge=0, le=10, description="proxies in front whose X-Forwarded-For is believed"
+    )
+    api_threads: int = Field(16, ge=2, le=1024, description="threads of the API process")
+    api_processes: int = Field(1, ge=1, le=64, description="API processes")
+    metrics_token: SecretStr | None = Field(
+        None, description="when set, GET /metrics wants it as a bearer token"
+    )
+
+    # Who may come in
+    admin_email: str = Field(
+        "admin@example.com", description="the first administrator, created at start if absent"
+    )
+    admin_password: SecretStr | None = Field(
+        None, description="its password; unset = generated and printed once"
+    )
+    secret_key: SecretStr | None = Field(
+        None, description="signs tokens; unset = generated under the data directory"
+    )
+    access_token_seconds: int = Field(900, ge=5, le=900, description="lifetime of an access token")
+    refresh_token_seconds: int = Field(30 * 86400, ge=60, description="lifetime of a session without use")
+    login_rate: str = Field("10/minute", description="sign-ins per account and per address")
+    request_rate: str = Field("6000/minute", description="requests per caller")
+
+    # What may be fetched
+    allowed_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (), description="CIDRs exempt from the address guard, comma-separated"
+    )
+    allowed_ports: Annotated[tuple[int, ...], NoDecode] = Field(
+        (80, 443), description="ports that may be fetched, comma-separated"
+    )
+    connect_to: Annotated[tuple[ConnectTo, ...], NoDecode] = Field(
+        (),
+        description="as curl's --connect-to: comma-separated `host:port:address:port`, `*` = any host; those targets are exempt from the guard",
+    )
+    ca_file: Path | None = Field(None, description="further trusted roots (PEM)")
+    user_agent: str = Field(
+        "ScraperSkyBot/0.1 (+https://example.com/bot)",
+        description="sent with every request; its first word is the name robots.txt rules are read for",
+    )
+    request_timeout: float = Field(
+        30.0, gt=0, le=600, description="seconds for one request in all: DNS, TLS, headers, body, redirects"
+    )
+    connect_timeout: float = Field(10.0, gt=0, le=120, description="seconds for one connection")
+    dns_timeout: float = Field(5.0, gt=0, le=60, description="seconds for one name")
+    host_delay: float = Field(
+        0.0,
+        ge=0,
+        le=60,
+        description="least seconds between two requests to one host, beside its own crawl-delay",
+    )
+    host_concurrency: int = Field(
+        4, ge=1, le=64, description="requests at a time to one host, over all workers and tenants"
+    )
+    spool_bytes: int = Field(
+        4 << 30, ge=1 << 20, description="disk that one process may use for bodies in flight"
+    )
+
+    # Workers
+    worker_processes: int = Field(2, ge=1, le=256, description="worker processes for batches")
+    worker_concurrency: int = Field(32, ge=1, le=256, description="threads in each")
+    single_concurrency: int = Field(
+        8, ge=0, le=256, description="threads of the process for single scans, `0` = none"
+    )
+    lease_seconds: float = Field(
+        60.0, ge=2, le=3600, description="how long a worker holds a job without a sign of life"
+    )
+    dispatch_seconds: float = Field(
+        60.0,
+        ge=1,
+        le=3600,
+        description="how long a message may wait in the broker before its job is dispatched again",
+    )
+    slice_seconds: float = Field(
+        60.0, ge=1, le=3600, description="how long a job works before it lets others go first"
+    )
+    max_attempts: int = Field(3, ge=1, le=20, description="tries before a job has failed for good")
+    retry_base_seconds: float = Field(
+        10.0, ge=0, le=3600, description="pause before the first retry; doubles, with jitter"
+    )
+    upkeep_seconds: float = Field(
+        1.0, ge=0.05, le=60, description="pause between two rounds of dispatching and reaping"
+    )
+    worker_memory_mib: int = Field(
+        1024, ge=128, description="a worker process past this stops claiming and is replaced"
+    )
+
+    # Limits
+    max_batch_domains: int = Field(1_000_000, ge=1, description="lines of one batch")
+    max_upload_bytes: int = Field(256 << 20, ge=1024, description="bytes of one upload")
+    max_json_bytes: int = Field(16 << 20, ge=1024, description="bytes of one JSON body")
+
+    # Database connections
+    database_pool_size: int | None = Field(
+        None, ge=1, le=500, description="connections kept per process; unset = by environment"
+    )
+    database_pool_overflow: int | None = Field(
+        None, ge=0, le=500, description="connections beyond that under load"
+    )
+    database_pool_timeout: float = Field(10.0, gt=0, le=300, description="seconds to wait for a connection")
+    database_pool_recycle: int = Field(1800, ge=1, description="seconds after which a connection is replaced")
+    database_pre_ping: bool = Field(True, description="check a connection before it is lent out")
+    database_prepare_threshold: int | None = Field(
+        5,
+        ge=-1,
+        description="uses before a statement is prepared; `-1` = never, for poolers in transaction mode",
+    )
+    database_statement_timeout: int = Field(60, ge=1, description="seconds for one statement")
+
+    # Logs
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`"
+    )
+    log_format: Literal["console", "json"] = Field("console", description="`console` or `json`")
+
+    @field_validator("allowed_networks", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+    @field_validator("allowed_ports", mode="before")
+    @classmethod
+    def _ports(cls, value: object) -> object:
+        return tuple(int(p) for p in value.split(",") if p.strip()) if isinstance(value, str) else value
+
+    @field_validator("connect_to", mode="before")
+    @classmethod
+    def _connect_to(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(parse_connect_to(part) for part in value.split(",") if part.strip())
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        urls = (self.database_url, self.system_database_url, self.owner_database_url)
+        if any(urls) and not (self.database_url and self.system_database_url):
+            raise ValueError(
+                "SCRAPERSKY_DATABASE_URL and SCRAPERSKY_SYSTEM_DATABASE_URL go together: one URL a database role"
+            )
+        if self.secret_key is not None and self.is_production:
+            check_secret(self.secret_key.get_secret_value())
+        if self.is_production and not self.allow_embedded and not (self.database_url and self.redis_url):
+            raise ValueError(
+                "production wants its own PostgreSQL and Redis: set the SCRAPERSKY_*_URL settings, or SCRAPERSKY_ALLOW_EMBEDDED=true if the embedded servers are meant"
+            )
+        if (
+            self.is_production
+            and self.admin_password is not None
+            and self.admin_password.get_secret_value().lower() in WEAK_SECRETS
+        ):
+            raise ValueError("SCRAPERSKY_ADMIN_PASSWORD is a well-known word; choose another for production")
+        return self
+
+    @property
+    def is_production(self) -> bool:
+        return self.environment != "development"
+
+    def pool(self, part: Literal["api", "worker"]) -> PoolSettings:
+        """The pool of one process; sizes by environment unless set."""
+        size, overflow = POOLS["production" if self.is_production else "development", part]
+        threshold = self.database_prepare_threshold
+        return PoolSettings(
+            size=size if self.database_pool_size is None else self.database_pool_size,
+            overflow=overflow if self.database_pool_overflow is None else self.database_pool_overflow,
+            timeout=self.database_pool_timeout,
+            recycle=self.database_pool_recycle,
+            pre_ping=self.database_pre_ping,
+            prepare_threshold=None if threshold is None or threshold < 0 else threshold,
+        )
+
+    @cached_property
+    def slots(self) -> int:
+        """Jobs that may run at once on this machine's batch workers."""
+        return self.worker_processes * self.worker_concurrency
+
+
+def check_secret(secret: str) -> None:
+    if len(secret.encode()) < MIN_SECRET_BYTES or secret.lower() in WEAK_SECRETS or len(set(secret)) < 8:
+        raise ValueError(f"SCRAPERSKY_SECRET_KEY is weak: use {MIN_SECRET_BYTES} random bytes or more")
+
+
+def parse_connect_to(rule: str) -> ConnectTo:
+    """
+    >>> parse_connect_to("*:443:127.0.0.1:8443")
+    ConnectTo(host='*', port=443, address='127.0.0.1', target=8443)
+    >>> parse_connect_to("example.com:80:[::1]:8080").address
+    '::1'
+    """
+    match = re.fullmatch(r"\s*([^:]*):(\d*):(\[[0-9a-fA-F:.]+\]|[^:\[\]]+):(\d{1,5})\s*", rule)
+    if not match:
+        raise ValueError(f"{rule!r} is not host:port:address:port")
+    host, port, address, target = match.groups()
+    if not 0 < int(target) < 65536 or (port and not 0 < int(port) < 65536):
+        raise ValueError(f"{rule!r} names a port that does not exist")
+    ipaddress.ip_address(address.strip("[]"))
+    return ConnectTo((host or "*").lower(), int(port) if port else None, address.strip("[]"), int(target))
+
+
+def load(**overrides: object) -> Settings:
+    """Read and check the settings.
+
+    :raises ConfigurationError: naming each variable that is wrong, and why
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [
+            f"{_variable(item['loc'])}{item['msg'].removeprefix('Value error, ')}" for item in error.errors()
+        ]
+        raise ConfigurationError("; ".join(lines)) from None
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return f"SCRAPERSKY_{str(location[0]).upper()}: " if location else ""
