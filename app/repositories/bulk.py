@@ -1,0 +1,36 @@
+"""Many rows at once: COPY into a temporary table, from where one ordered statement takes them on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+
+def stage(session: Session, create: str, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
+    """Create the session's temporary table if need be and COPY `rows` into it; returns how many there were.
+
+    The table empties itself at commit and lives as long as the connection, so its catalogue rows are written once.
+    """
+    session.execute(sa.text(create))
+    raw = session.connection().connection.driver_connection
+    if not isinstance(raw, psycopg.Connection):
+        raise TypeError("the engine does not speak psycopg")
+    statement = psycopg.sql.SQL("COPY {} ({}) FROM STDIN").format(
+        psycopg.sql.Identifier(table), psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, columns))
+    )
+    count = 0
+    with raw.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
+            count += 1
+    return count
+
+
+def affected(session: Session, statement: sa.TextClause, values: Mapping[str, Any]) -> int:
+    """Run a statement and answer how many rows it touched."""
+    result = session.execute(statement, dict(values))
+    return int(getattr(result, "rowcount", 0))

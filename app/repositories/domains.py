@@ -1,0 +1,83 @@
+"""Domains of one tenant and the newest that is known of them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.repositories.keyset import PageOf, decode, page
+from models import Domain
+
+
+class Domains:
+    def __init__(self, session: Session, tenant_id: UUID) -> None:
+        self._session = session
+        self._tenant_id = tenant_id
+
+    def ensure(self, host: str, path: str) -> Domain:
+        """The domain of that name, made if it is new."""
+        self._session.execute(
+            insert(Domain)
+            .values(tenant_id=self._tenant_id, host=host, path=path)
+            .on_conflict_do_nothing(index_elements=["tenant_id", "host", "path"])
+        )
+        domain = self.named(host, path)
+        if domain is None:
+            raise LookupError(host)
+        return domain
+
+    def get(self, domain_id: UUID) -> Domain | None:
+        return self._session.scalars(self._mine().where(Domain.id == domain_id)).one_or_none()
+
+    def named(self, host: str, path: str) -> Domain | None:
+        return self._session.scalars(self._mine().where(Domain.host == host, Domain.path == path)).one_or_none()
+
+    def listing(self, *, limit: int, cursor: str | None, host: str | None) -> PageOf[Domain]:
+        """In the order of names; `host` matches the start."""
+        last = decode(cursor, (str, str))
+        query = self._mine().order_by(Domain.host, Domain.path).limit(limit + 1)
+        if last is not None:
+            query = query.where(sa.tuple_(Domain.host, Domain.path) > sa.tuple_(*map(sa.literal, last)))
+        if host is not None:
+            query = query.where(Domain.host.startswith(host.lower(), autoescape=True))
+        return page(self._session.scalars(query).all(), limit, lambda d: (d.host, d.path))
+
+    def next_scan(self, domain_id: UUID) -> int:
+        """Count a scan of this domain; the number names it in the inventory's intervals."""
+        scan_no: int | None = self._session.scalar(
+            sa.update(Domain)
+            .where(Domain.tenant_id == self._tenant_id, Domain.id == domain_id)
+            .values(scan_count=Domain.scan_count + 1)
+            .returning(Domain.scan_count)
+        )
+        if scan_no is None:
+            raise LookupError(domain_id)
+        return scan_no
+
+    def learn_scheme(self, domain_id: UUID, scheme: str) -> None:
+        self._change(domain_id, scheme=scheme)
+
+    def set_details(self, domain_id: UUID, details: dict[str, Any]) -> None:
+        self._change(domain_id, details=details)
+
+    def scanned(self, domain_id: UUID, *, job_id: UUID, outcome: str, sitemaps: int, urls: int) -> None:
+        self._change(
+            domain_id,
+            last_job_id=job_id,
+            last_outcome=outcome,
+            last_scanned_at=sa.func.now(),
+            sitemap_count=sitemaps,
+            url_count=urls,
+        )
+
+    def _mine(self) -> sa.Select[Domain]:
+        return sa.select(Domain).where(Domain.tenant_id == self._tenant_id).execution_options(populate_existing=True)
+
+    def _change(self, domain_id: UUID, **values: Any) -> None:
+        self._session.execute(
+            sa.update(Domain).where(Domain.tenant_id == self._tenant_id, Domain.id == domain_id).values(**values)
+        )

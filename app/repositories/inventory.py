@@ -1,0 +1,323 @@
+"""Sitemap files and the inventory of URLs with its history, written by the difference.
+
+A row of `sitemap_urls` is one interval of scans in which a URL stood in one file with one set of values. Landing
+stages what the file lists now and, in ordered set-based statements, opens what is new, closes and re-opens what
+changed, and (only after a complete read) closes what is gone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.repositories import bulk
+from app.repositories.hashes import url_key
+from app.repositories.keyset import PageOf, decode, page
+from models import Job, SitemapFile, SitemapRead, SitemapUrl
+
+
+class UrlRow(NamedTuple):
+    """One URL as staged. `extras` is JSON text or None."""
+
+    url_hash: UUID
+    url: str
+    listed: str | None
+    lastmod: datetime | None
+    lastmod_precision: str | None
+    lastmod_raw: str | None
+    changefreq: str | None
+    priority: float | None
+    page_type: str | None
+    extras: str | None
+
+
+class UrlView(NamedTuple):
+    """An interval with the URL of its sitemap file."""
+
+    row: SitemapUrl
+    sitemap_url: str
+
+
+class ReadView(NamedTuple):
+    """What a job met at a file, with the file's URL and its parent's."""
+
+    read: SitemapRead
+    url: str
+    parent_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What landing changed."""
+
+    added: int
+    changed: int
+    removed: int
+
+
+_VALUES = (
+    "listed", "lastmod", "lastmod_precision", "lastmod_raw", "changefreq", "priority", "page_type", "extras",
+)  # fmt: skip
+_COLUMNS = "url, " + ", ".join(_VALUES)
+_CHANGED = f"({', '.join('u.' + v for v in _VALUES)}) IS DISTINCT FROM ({', '.join('s.' + v for v in _VALUES)})"
+
+_STAGE = """
+    CREATE TEMP TABLE IF NOT EXISTS staged_urls (
+        url_hash uuid, url text, listed text, lastmod timestamptz, lastmod_precision text, lastmod_raw text,
+        changefreq text, priority real, page_type text, extras jsonb
+    ) ON COMMIT DELETE ROWS"""
+
+_KEY = "tenant_id, file_id, url_hash, from_scan"
+
+# A file never landed before: nothing to compare with. Ordered, so that the one index grows from left to right.
+_LAND_FIRST = f"""
+    INSERT INTO sitemap_urls ({_KEY}, {_COLUMNS})
+    SELECT DISTINCT ON (url_hash) :tenant, :file, url_hash, :scan, {_COLUMNS} FROM staged_urls ORDER BY url_hash"""
+
+_LAND_AGAIN = f"""
+    WITH s AS MATERIALIZED (SELECT DISTINCT ON (url_hash) * FROM staged_urls ORDER BY url_hash),
+    closed AS (
+        UPDATE sitemap_urls u SET to_scan = :scan FROM s
+        WHERE u.tenant_id = :tenant AND u.file_id = :file AND u.url_hash = s.url_hash
+          AND u.to_scan IS NULL AND u.from_scan < :scan AND {_CHANGED}
+        RETURNING u.url_hash, u.first_seen_at
+    ), opened AS (
+        INSERT INTO sitemap_urls ({_KEY}, first_seen_at, {_COLUMNS})
+        SELECT :tenant, :file, s.url_hash, :scan, coalesce(closed.first_seen_at, now()), {_COLUMNS}
+        FROM s LEFT JOIN closed USING (url_hash)
+        WHERE closed.url_hash IS NOT NULL OR NOT EXISTS (
+            SELECT FROM sitemap_urls o
+            WHERE o.tenant_id = :tenant AND o.file_id = :file AND o.url_hash = s.url_hash AND o.to_scan IS NULL)
+        ORDER BY s.url_hash
+        ON CONFLICT DO NOTHING
+        RETURNING 1
+    ), removed AS (
+        UPDATE sitemap_urls u SET to_scan = :scan, removed_at = now()
+        WHERE :complete AND u.tenant_id = :tenant AND u.file_id = :file AND u.to_scan IS NULL AND u.from_scan < :scan
+          AND NOT EXISTS (SELECT FROM s WHERE s.url_hash = u.url_hash)
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM opened), (SELECT count(*) FROM closed), (SELECT count(*) FROM removed)"""
+
+_REMOVE_ALL = """
+    UPDATE sitemap_urls SET to_scan = :scan, removed_at = now()
+    WHERE tenant_id = :tenant AND file_id = :file AND to_scan IS NULL AND from_scan < :scan"""
+
+
+class Inventory:
+    def __init__(self, session: Session, tenant_id: UUID) -> None:
+        self._session = session
+        self._tenant_id = tenant_id
+
+    # Files
+
+    def ensure_file(self, domain_id: UUID, url: str) -> int:
+        """The id of the file of that URL, made if it is new; its row is locked until the transaction ends."""
+        key = url_key(url)
+        self._session.execute(
+            insert(SitemapFile)
+            .values(tenant_id=self._tenant_id, domain_id=domain_id, url_hash=key, url=url)
+            .on_conflict_do_nothing(index_elements=["tenant_id", "domain_id", "url_hash"])
+        )
+        found = self._session.scalar(
+            sa.select(SitemapFile.id)
+            .where(
+                SitemapFile.tenant_id == self._tenant_id,
+                SitemapFile.domain_id == domain_id,
+                SitemapFile.url_hash == key,
+            )
+            .with_for_update()
+        )
+        if found is None:
+            raise LookupError(url)
+        return found
+
+    def ensure_files(self, domain_id: UUID, urls: Sequence[str]) -> dict[str, int]:
+        """The ids of many files at once, by URL."""
+        if not urls:
+            return {}
+        hashes = {url_key(url): url for url in urls}
+        rows = [
+            {"tenant_id": self._tenant_id, "domain_id": domain_id, "url_hash": key, "url": hashes[key]}
+            for key in sorted(hashes)
+        ]
+        for start in range(0, len(rows), 1_000):
+            self._session.execute(
+                insert(SitemapFile)
+                .values(rows[start : start + 1_000])
+                .on_conflict_do_nothing(index_elements=["tenant_id", "domain_id", "url_hash"])
+            )
+        found = self._session.execute(
+            sa.select(SitemapFile.url_hash, SitemapFile.id).where(
+                SitemapFile.tenant_id == self._tenant_id,
+                SitemapFile.domain_id == domain_id,
+                SitemapFile.url_hash == sa.func.any(sa.cast(list(hashes), sa.ARRAY(sa.Uuid()))),
+            )
+        )
+        return {hashes[key]: number for key, number in found}
+
+    def file(self, domain_id: UUID, url: str) -> SitemapFile | None:
+        return self._session.scalars(
+            sa.select(SitemapFile).where(
+                SitemapFile.tenant_id == self._tenant_id,
+                SitemapFile.domain_id == domain_id,
+                SitemapFile.url_hash == url_key(url),
+            )
+        ).one_or_none()
+
+    def update_file(self, file_id: int, **values: Any) -> None:
+        self._session.execute(
+            sa.update(SitemapFile)
+            .where(SitemapFile.tenant_id == self._tenant_id, SitemapFile.id == file_id)
+            .values(**values)
+        )
+
+    def retire_files(self, domain_id: UUID, urls: Sequence[str], scan_no: int) -> None:
+        """Files that a completely read parent no longer lists: their URLs are removed with them."""
+        for url in urls:
+            file = self.file(domain_id, url)
+            if file is not None and file.removed_at is None:
+                self.remove_urls(file.id, scan_no)
+                self.update_file(file.id, removed_at=sa.func.now(), url_count=0, etag=None, content_hash=None)
+
+    # Reads
+
+    def expect(self, job_id: UUID, rows: Sequence[dict[str, Any]]) -> None:
+        """Write down files a job has yet to fetch; what it has met already stays as it is."""
+        for start in range(0, len(rows), 1_000):
+            values = [
+                {"tenant_id": self._tenant_id, "job_id": job_id, "status": "pending", **row}
+                for row in rows[start : start + 1_000]
+            ]
+            self._session.execute(insert(SitemapRead).values(values).on_conflict_do_nothing())
+
+    def record(self, job_id: UUID, file_id: int, **values: Any) -> None:
+        """What a job met at a file."""
+        row = {"tenant_id": self._tenant_id, "job_id": job_id, "file_id": file_id, **values}
+        self._session.execute(
+            insert(SitemapRead)
+            .values(read_at=sa.func.now(), **row)
+            .on_conflict_do_update(
+                index_elements=["tenant_id", "job_id", "file_id"], set_={**values, "read_at": sa.func.now()}
+            )
+        )
+
+    def reads(self, job_id: UUID, *, limit: int, cursor: str | None) -> PageOf[ReadView]:
+        """The tree a job met, in the order of first discovery."""
+        last = decode(cursor, (int,))
+        parent = sa.orm.aliased(SitemapFile)
+        query = (
+            sa.select(SitemapRead, SitemapFile.url, parent.url)
+            .join(
+                SitemapFile,
+                sa.and_(SitemapFile.tenant_id == SitemapRead.tenant_id, SitemapFile.id == SitemapRead.file_id),
+            )
+            .outerjoin(parent, sa.and_(parent.tenant_id == SitemapRead.tenant_id, parent.id == SitemapRead.parent_id))
+            .where(SitemapRead.tenant_id == self._tenant_id, SitemapRead.job_id == job_id)
+            .order_by(SitemapRead.file_id)
+            .limit(limit + 1)
+        )
+        if last is not None:
+            query = query.where(SitemapRead.file_id > last[0])
+        rows = [ReadView(*row) for row in self._session.execute(query)]
+        return page(rows, limit, lambda view: (view.read.file_id,))
+
+    def all_reads(self, job_id: UUID) -> list[ReadView]:
+        return list(self.reads(job_id, limit=1_000_000, cursor=None).items)
+
+    # URLs
+
+    def land(self, file_id: int, scan_no: int, rows: Iterable[UrlRow], *, complete: bool | None) -> Landed:
+        """Land what a file lists. The file's row must be held. `rows` is consumed once, in any order.
+
+        `complete` None means: not known before the rows were consumed; then call `remove_missing` afterwards.
+        """
+        bulk.stage(self._session, _STAGE, "staged_urls", UrlRow._fields, rows)
+        values = {"tenant": self._tenant_id, "file": file_id, "scan": scan_no}
+        if not self._has_urls(file_id):
+            return Landed(bulk.affected(self._session, sa.text(_LAND_FIRST), values), 0, 0)
+        row = self._session.execute(sa.text(_LAND_AGAIN), {**values, "complete": bool(complete)}).one()
+        return Landed(int(row[0]) - int(row[1]), int(row[1]), int(row[2]))
+
+    def remove_missing(self, file_id: int, scan_no: int) -> int:
+        """After `land` of a document that proved complete: close what it no longer lists."""
+        return bulk.affected(
+            self._session,
+            sa.text(
+                _REMOVE_ALL + " AND NOT EXISTS (SELECT FROM staged_urls s WHERE s.url_hash = sitemap_urls.url_hash)"
+            ),
+            {"tenant": self._tenant_id, "file": file_id, "scan": scan_no},
+        )
+
+    def remove_urls(self, file_id: int, scan_no: int) -> int:
+        return bulk.affected(
+            self._session, sa.text(_REMOVE_ALL), {"tenant": self._tenant_id, "file": file_id, "scan": scan_no}
+        )
+
+    def count_urls(self, domain_id: UUID) -> int:
+        """Distinct URLs now in the domain's inventory."""
+        files = sa.select(SitemapFile.id).where(
+            SitemapFile.tenant_id == self._tenant_id, SitemapFile.domain_id == domain_id
+        )
+        query = sa.select(sa.func.count(sa.distinct(SitemapUrl.url_hash))).where(
+            SitemapUrl.tenant_id == self._tenant_id, SitemapUrl.file_id.in_(files), SitemapUrl.to_scan.is_(None)
+        )
+        return self._session.scalar(query) or 0
+
+    def urls(self, job: Job, *, limit: int, cursor: str | None) -> PageOf[UrlView]:
+        """The inventory as of a job's scan: each URL once per file that listed it then."""
+        if job.scan_no is None:
+            return PageOf([], None)
+        standing = sa.and_(
+            SitemapUrl.from_scan <= job.scan_no,
+            sa.or_(SitemapUrl.to_scan.is_(None), SitemapUrl.to_scan > job.scan_no),
+        )
+        return self._urls(job.domain_id, standing, limit, cursor)
+
+    def first_urls(self, domain_id: UUID, limit: int) -> list[str]:
+        """Some URLs of the domain's inventory."""
+        views = self._urls(domain_id, SitemapUrl.to_scan.is_(None), limit, None)
+        return [view.row.url for view in views.items]
+
+    def _urls(
+        self, domain_id: UUID, standing: sa.ColumnElement[bool], limit: int, cursor: str | None
+    ) -> PageOf[UrlView]:
+        last = decode(cursor, (int, UUID))
+        query = (
+            sa.select(SitemapUrl, SitemapFile.url)
+            .join(
+                SitemapFile,
+                sa.and_(SitemapFile.tenant_id == SitemapUrl.tenant_id, SitemapFile.id == SitemapUrl.file_id),
+            )
+            .where(SitemapUrl.tenant_id == self._tenant_id, SitemapFile.domain_id == domain_id, standing)
+            .order_by(SitemapUrl.file_id, SitemapUrl.url_hash)
+            .limit(limit + 1)
+        )
+        if last is not None:
+            at = sa.tuple_(sa.literal(last[0], sa.BigInteger), sa.literal(last[1], sa.Uuid))
+            query = query.where(sa.tuple_(SitemapUrl.file_id, SitemapUrl.url_hash) > at)
+        rows = [UrlView(*row) for row in self._session.execute(query)]
+        return page(rows, limit, lambda view: (view.row.file_id, view.row.url_hash))
+
+    def _has_urls(self, file_id: int) -> bool:
+        query = sa.select(sa.exists().where(SitemapUrl.tenant_id == self._tenant_id, SitemapUrl.file_id == file_id))
+        return bool(self._session.scalar(query))
+
+
+def extras_json(extras: dict[str, Any]) -> str | None:
+    """
+    >>> extras_json({"images": [], "news": None}) is None
+    True
+    >>> extras_json({"images": [{"loc": "https://a.example/1.png"}]})
+    '{"images":[{"loc":"https://a.example/1.png"}]}'
+    """
+    kept = {name: value for name, value in extras.items() if value}
+    return json.dumps(kept, ensure_ascii=False, separators=(",", ":")) if kept else None

@@ -1,0 +1,242 @@
+"""Jobs of one tenant: listings, the fenced writes of a running attempt, cancel and retry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.errors import Aborted
+from app.repositories.keyset import PageOf, decode, page
+from models import BatchJob, Domain, Job
+from models.states import ENDED_JOBS, OPEN_JOBS, JobStatus
+
+_NOW = sa.func.now()
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job with what a reader wants to know of its domain and batch."""
+
+    job: Job
+    domain: Domain
+    batch_status: str | None
+    batch_options: dict[str, Any] | None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return (self.job.options if self.job.batch_id is None else self.batch_options) or {}
+
+
+class Jobs:
+    def __init__(self, session: Session, tenant_id: UUID) -> None:
+        self._session = session
+        self._tenant_id = tenant_id
+
+    def add_single(
+        self,
+        *,
+        domain_id: UUID,
+        scheme: str | None,
+        submitted_as: str | None,
+        options: dict[str, Any],
+        max_attempts: int,
+        created_by: UUID | None,
+        dispatch_seconds: float | None,
+    ) -> Job:
+        """A single scan: `queued` when its message is sent right after commit, else `pending` for the dispatcher."""
+        at_once = dispatch_seconds is not None
+        job = Job(
+            tenant_id=self._tenant_id,
+            domain_id=domain_id,
+            scheme=scheme,
+            submitted_as=submitted_as,
+            options=options,
+            max_attempts=max_attempts,
+            created_by=created_by,
+            status=JobStatus.QUEUED if at_once else JobStatus.PENDING,
+            dispatch_no=1 if at_once else 0,
+        )
+        if dispatch_seconds is not None:
+            job.dispatch_until = sa.cast(
+                _NOW + sa.func.make_interval(0, 0, 0, 0, 0, 0, dispatch_seconds), sa.DateTime(True)
+            )
+        self._session.add(job)
+        self._session.flush()
+        return job
+
+    def queued_singles(self) -> int:
+        query = sa.select(sa.func.count()).where(
+            Job.tenant_id == self._tenant_id, Job.status == JobStatus.QUEUED, Job.batch_id.is_(None)
+        )
+        return self._session.scalar(query) or 0
+
+    def get(self, key: UUID | int) -> JobView | None:
+        """By id or by number."""
+        match = Job.id == key if isinstance(key, UUID) else Job.number == key
+        row = self._session.execute(self._views().where(match)).one_or_none()
+        return JobView(*row) if row else None
+
+    def listing(
+        self,
+        *,
+        limit: int,
+        cursor: str | None,
+        batch_id: UUID | None = None,
+        status: str | None = None,
+        domain: str | None = None,
+    ) -> PageOf[JobView]:
+        """Of a batch in its own order, else newest first. `domain` matches the start of the host."""
+        last = decode(cursor, (UUID,))
+        query = self._views().limit(limit + 1)
+        if batch_id is None:
+            query = query.order_by(Job.id.desc())
+        else:
+            query = query.where(Job.batch_id == batch_id).order_by(Job.id)
+        if last is not None:
+            query = query.where(Job.id < last[0] if batch_id is None else Job.id > last[0])
+        if status is not None:
+            query = query.where(Job.status == status)
+        if domain is not None:
+            query = query.where(Domain.host.startswith(domain.lower(), autoescape=True))
+        rows = [JobView(*row) for row in self._session.execute(query)]
+        return page(rows, limit, lambda view: (view.job.id,))
+
+    def of_batch(self, batch_id: UUID) -> list[JobView]:
+        query = self._views().where(Job.batch_id == batch_id).order_by(Job.id)
+        return [JobView(*row) for row in self._session.execute(query)]
+
+    def hold(self, job_id: UUID, token: UUID) -> Job:
+        """The running job, locked, if this attempt still owns it.
+
+        :raises Aborted: another attempt does, or the job has ended
+        """
+        job = self._session.scalars(
+            sa.select(Job)
+            .where(
+                Job.tenant_id == self._tenant_id,
+                Job.id == job_id,
+                Job.lease_token == token,
+                Job.status == JobStatus.RUNNING,
+            )
+            .with_for_update()
+        ).one_or_none()
+        if job is None:
+            raise Aborted("this attempt no longer owns its job")
+        return job
+
+    def progress(self, job: Job, percent: int, stats: dict[str, Any]) -> None:
+        job.progress = max(job.progress, min(percent, 99))
+        job.stats = stats
+        self._session.flush()
+
+    def complete(self, job: Job, *, outcome: str, stats: dict[str, Any]) -> None:
+        self._end(job, JobStatus.COMPLETE)
+        job.outcome, job.stats, job.progress = outcome, stats, 100
+        job.error_code = job.error_detail = job.error_retryable = None
+        self._session.flush()
+
+    def fail(self, job: Job, *, code: str, detail: str, retryable: bool, stats: dict[str, Any] | None) -> None:
+        self._end(job, JobStatus.FAILED)
+        self._error(job, code, detail, retryable, stats)
+
+    def retry_later(self, job: Job, *, seconds: float, code: str, detail: str, stats: dict[str, Any] | None) -> None:
+        """Back to `pending`: this attempt is spent, the next comes after a pause."""
+        self._put_back(job, seconds, "retry")
+        self._error(job, code, detail, True, stats)
+
+    def put_back(self, job: Job, *, seconds: float, reason: str | None, stats: dict[str, Any] | None) -> None:
+        """Back to `pending` without blame: the attempt does not count."""
+        self._put_back(job, seconds, reason)
+        job.attempt = max(job.attempt - 1, 0)
+        if stats is not None:
+            job.stats = stats
+        self._session.flush()
+
+    def cancel(self, job_id: UUID) -> bool:
+        """End an open job as cancelled, wherever it is; False when it had ended already."""
+        result = self._session.execute(
+            sa.update(Job)
+            .where(Job.tenant_id == self._tenant_id, Job.id == job_id, Job.status.in_(OPEN_JOBS))
+            .values(
+                status=JobStatus.CANCELLED,
+                finished_at=_NOW,
+                updated_at=_NOW,
+                lease_token=None,
+                lease_until=None,
+                dispatch_until=None,
+                available_at=None,
+                waiting_on=None,
+            )
+            .returning(Job.id)
+        )
+        return result.first() is not None
+
+    def retry(self, job_id: UUID) -> bool:
+        """Give a failed or cancelled job a fresh start; False when it is neither. Its batch must be held."""
+        result = self._session.execute(
+            sa.update(Job)
+            .where(
+                Job.tenant_id == self._tenant_id,
+                Job.id == job_id,
+                Job.status.in_((JobStatus.FAILED, JobStatus.CANCELLED)),
+            )
+            .values(
+                status=JobStatus.PENDING,
+                attempt=0,
+                lost=0,
+                progress=0,
+                finished_at=None,
+                started_at=None,
+                available_at=None,
+                waiting_on=None,
+                error_code=None,
+                error_detail=None,
+                error_retryable=None,
+                stats=None,
+                updated_at=_NOW,
+            )
+            .returning(Job.id)
+        )
+        return result.first() is not None
+
+    def set_scan_no(self, job: Job, scan_no: int) -> None:
+        job.scan_no = scan_no
+        self._session.flush()
+
+    def _end(self, job: Job, status: JobStatus) -> None:
+        if status not in ENDED_JOBS:
+            raise ValueError(status)
+        job.status = status
+        job.lease_token = job.lease_until = job.waiting_on = None
+        job.finished_at = job.updated_at = self._now()
+
+    def _put_back(self, job: Job, seconds: float, reason: str | None) -> None:
+        job.status = JobStatus.PENDING
+        job.lease_token = job.lease_until = None
+        job.waiting_on = reason
+        job.updated_at = self._now()
+        job.available_at = self._now(seconds) if seconds > 0 else None
+        self._session.flush()
+
+    def _error(self, job: Job, code: str, detail: str, retryable: bool, stats: dict[str, Any] | None) -> None:
+        job.error_code, job.error_detail, job.error_retryable = code, detail, retryable
+        if stats is not None:
+            job.stats = stats
+        self._session.flush()
+
+    def _now(self, seconds: float = 0) -> Any:
+        """The database's clock: only it counts."""
+        return _NOW if not seconds else _NOW + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+    def _views(self) -> sa.Select[tuple[Job, Domain, str, dict[str, Any]]]:
+        return (
+            sa.select(Job, Domain, BatchJob.status, BatchJob.options)
+            .join(Domain, sa.and_(Domain.tenant_id == Job.tenant_id, Domain.id == Job.domain_id))
+            .outerjoin(BatchJob, sa.and_(BatchJob.tenant_id == Job.tenant_id, BatchJob.id == Job.batch_id))
+            .where(Job.tenant_id == self._tenant_id)
+            .execution_options(populate_existing=True)
+        )

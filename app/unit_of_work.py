@@ -1,0 +1,159 @@
+"""The one owner of transactions.
+
+    with database.for_tenant(tenant_id) as uow:
+        uow.jobs.cancel(job_id)
+        uow.after_commit(lambda: …)
+        uow.commit()
+
+Leaving without `commit` rolls back. What is handed to `after_commit` runs once the rows are safe. A unit is bound to
+its tenant twice: its repositories filter, and row-level security in PostgreSQL does. `system()` is for claims,
+heartbeats, reaping, folding and sign-in only. No unit may be open while a socket to a site is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+from sqlalchemy.orm import Session
+
+from app.errors import ConfigurationError, Unavailable
+from app.repositories import schema
+from app.repositories.accounts import Accounts, SignIn
+from app.repositories.batches import Batches
+from app.repositories.domains import Domains
+from app.repositories.idempotency import IdempotencyKeys
+from app.repositories.inventory import Inventory
+from app.repositories.jobs import Jobs
+from app.repositories.pages import Pages
+from app.repositories.queue import Queue
+from app.settings import PoolSettings, Settings
+
+
+class _Unit:
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._after: list[Callable[[], object]] = []
+
+    def after_commit(self, action: Callable[[], object]) -> None:
+        """Run `action` once the rows are safe; it must not raise for a broker that is away."""
+        self._after.append(action)
+
+    def commit(self) -> None:
+        self.session.commit()
+        waiting, self._after = self._after, []
+        for action in waiting:
+            action()
+
+
+class TenantUnit(_Unit):
+    """One transaction in one tenant."""
+
+    def __init__(self, session: Session, tenant_id: UUID) -> None:
+        super().__init__(session)
+        self.tenant_id = tenant_id
+        self.accounts = Accounts(session, tenant_id)
+        self.batches = Batches(session, tenant_id)
+        self.domains = Domains(session, tenant_id)
+        self.idempotency = IdempotencyKeys(session, tenant_id)
+        self.inventory = Inventory(session, tenant_id)
+        self.jobs = Jobs(session, tenant_id)
+        self.pages = Pages(session, tenant_id)
+
+
+class SystemUnit(_Unit):
+    """One transaction over all tenants, on the few columns the system role may see."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self.queue = Queue(session)
+        self.sign_in = SignIn(session)
+
+
+class Database:
+    """The connections of one process, and the units of work made from them."""
+
+    def __init__(self, settings: Settings, part: Literal["api", "worker"]) -> None:
+        if settings.database_url is None or settings.system_database_url is None:
+            raise ConfigurationError("no database: start the embedded one or set SCRAPERSKY_DATABASE_URL")
+        pool = settings.pool(part)
+        timeout = settings.database_statement_timeout
+        self._app = _engine(settings.database_url.get_secret_value(), pool, timeout)
+        self._system = _engine(settings.system_database_url.get_secret_value(), pool, timeout)
+
+    @contextmanager
+    def for_tenant(self, tenant_id: UUID) -> Iterator[TenantUnit]:
+        """:raises Unavailable: PostgreSQL is away or all connections stay busy"""
+        with _translated(), Session(self._app, expire_on_commit=False) as session:
+            # Local to the transaction, so that a pooled connection can never carry it on to another tenant.
+            session.execute(sa.text("SELECT set_config('app.tenant_id', :tenant, true)"), {"tenant": str(tenant_id)})
+            yield TenantUnit(session, tenant_id)
+
+    @contextmanager
+    def system(self) -> Iterator[SystemUnit]:
+        """:raises Unavailable: PostgreSQL is away or all connections stay busy"""
+        with _translated(), Session(self._system, expire_on_commit=False) as session:
+            yield SystemUnit(session)
+
+    def check(self) -> None:
+        """Refuse a runtime role that could walk around the second wall.
+
+        :raises ConfigurationError: the role is a superuser, bypasses row-level security or owns tables
+        """
+        for name, engine in (("SCRAPERSKY_DATABASE_URL", self._app), ("SCRAPERSKY_SYSTEM_DATABASE_URL", self._system)):
+            with _translated(), engine.connect() as connection:
+                role = connection.execute(_ROLE).one()
+            if role.rolsuper or role.rolbypassrls or role.owns:
+                raise ConfigurationError(
+                    f"{name}: role {role.name} is a superuser, bypasses row-level security or owns tables; "
+                    "tenants would not be walled off from each other"
+                )
+
+    def revision(self) -> str | None:
+        """The schema version the database is at."""
+        with _translated(), self._app.connect() as connection:
+            return schema.current(connection)
+
+    def close(self) -> None:
+        self._app.dispose()
+        self._system.dispose()
+
+
+_ROLE = sa.text("""
+    SELECT current_user::text AS name, rolsuper, rolbypassrls,
+           EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                   WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND c.relowner = r.oid) AS owns
+    FROM pg_roles r WHERE rolname = current_user""")
+
+
+def _engine(url: str, pool: PoolSettings, statement_timeout: int) -> sa.Engine:
+    return sa.create_engine(
+        sa.engine.make_url(url).set(drivername="postgresql+psycopg"),
+        pool_size=pool.size,
+        max_overflow=pool.overflow,
+        pool_timeout=pool.timeout,
+        pool_recycle=pool.recycle,
+        pool_pre_ping=pool.pre_ping,
+        connect_args={
+            "prepare_threshold": pool.prepare_threshold,
+            "connect_timeout": 5,
+            "options": f"-c statement_timeout={statement_timeout * 1000} -c idle_in_transaction_session_timeout=60000",
+            "keepalives_idle": 30,
+        },
+    )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        raise Unavailable("the database cannot be reached for the moment") from error
+    except exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise Unavailable("the database broke the connection off") from error
+        raise
