@@ -1,0 +1,265 @@
+"""From the bytes a server sent to an HTML tree: decoding, hostile markup, resolving links, clean text.
+
+Nothing here raises, whatever the bytes. What could not be read whole says so in `Document.problem`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import charset_normalizer
+from lxml import etree
+from w3lib.encoding import html_body_declared_encoding, http_content_type_encoding, read_bom, to_unicode
+
+from app.errors import InvalidUrl
+from app.scanning import urls
+from app.scanning.values import Problem
+
+Element = Any  # lxml's stubs know neither its iterators nor its XPath results precisely
+
+DETECTION_SAMPLE: Final = 64 * 1024  # the detector's cost grows with its input
+MAX_ATTRIBUTES: Final = 2_000  # of one tag: libxml2 needs quadratic time for them
+TRUSTED_BYTES: Final = 16 * 1024  # too short to hold enough attributes to matter
+MAX_TEXT: Final = 1_000_000  # characters of visible text that are searched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """An HTML page as a tree. `url` is where it came from, `base` what its links are relative to."""
+
+    root: Element
+    url: str
+    base: str
+    markup: str  # decoded, as sent
+    problem: Problem | None = None
+
+    def resolve(self, link: str | None) -> str | None:
+        """The canonical http(s) URL a link leads to, or None if it is no such link."""
+        return resolve(link, self.base)
+
+    def metas(self) -> Iterator[tuple[str, str]]:
+        """Every `<meta>` as (lower-case name or property, cleaned content)."""
+        for meta in self.root.iter("meta"):
+            name = meta.get("property") or meta.get("name") or meta.get("itemprop")
+            content = clean(meta.get("content"))
+            if name and content:
+                yield name.strip().lower(), content
+
+    def links(self, rel: str) -> Iterator[Element]:
+        """`<link>` elements whose `rel` holds this word."""
+        for link in self.root.iter("link"):
+            if rel in (link.get("rel") or "").lower().split():
+                yield link
+
+
+_CONTROLS: Final = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]+"
+)
+
+
+def clean(text: str | None, limit: int = 8_192) -> str | None:
+    r"""White space collapsed; NUL, control characters, surrogates and text-direction overrides removed.
+
+    PostgreSQL stores no NUL and no surrogates, and a terminal or a table must not be redrawn by a title.
+
+    >>> clean(" A\x00\n  title\x1b[2J ")
+    'A title[2J'
+    >>> clean("  ") is None
+    True
+    """
+    if not text:
+        return None
+    # collapsing first what will surely be cut away would cost time on hostile lengths
+    return " ".join(_CONTROLS.sub("", text[: 4 * limit]).split())[:limit].rstrip() or None
+
+
+_LINK_BLANKS: Final = str.maketrans("", "", "\t\n\r")
+
+
+def resolve(link: str | None, base: str) -> str | None:
+    r"""The canonical http(s) URL a link leads to; None for other schemes and for what is no URL.
+
+    >>> resolve(" /a b", "https://example.com/x/")
+    'https://example.com/a%20b'
+    >>> resolve("java\nscript:alert(1)", "https://example.com/") is None
+    True
+    """
+    if not link or len(link) > 4 * urls.MAX_LENGTH:
+        return None
+    # as browsers do (URL standard, basic URL parser): line breaks within a link do not count
+    link = link.translate(_LINK_BLANKS).strip(" \x0b\x0c").replace(" ", "%20")
+    if not link:
+        return None
+    if link[0] == "/" and link[1:2] != "/":
+        link = base[: base.index("/", 8)] + link  # already absolute: the canonicaliser's fast path
+    try:
+        return urls.canonical(link, base=base, allow_special=True)
+    except InvalidUrl:
+        return None
+
+
+_TAGS: Final = (
+    rb"!doctype\s+html|html|head|body|title|meta|link|script|style|base|iframe|div|main|header|nav|section|article"
+    rb"|table|h[1-6]|p|a|br|ul|ol|form|img|span|b|i|font|center|noscript"
+)
+_MARKUP: Final = re.compile(rb"<(?:" + _TAGS + rb")(?=[\s/>])", re.IGNORECASE)
+_OTHER_XML: Final = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<([A-Za-z][\w:.-]*)", re.DOTALL)
+_BINARY: Final = (b"%PDF", b"\x1f\x8b", b"\x89PNG", b"GIF8", b"\xff\xd8\xff", b"PK\x03\x04", b"RIFF", b"\x7fELF")
+_HTML_TYPES: Final = ("text/html", "application/xhtml+xml")
+
+
+def is_html(body: bytes, content_type: str | None) -> bool:
+    """Tell HTML by its content; the declared type decides only for text without telling tags.
+
+    >>> is_html(b"<!doctype html><p>x", "text/plain"), is_html(b"%PDF-1.7", "text/html")
+    (True, False)
+    >>> is_html(b"<rss version='2.0'><channel/></rss>", "text/html"), is_html(b"Hello", "text/html; charset=x")
+    (False, True)
+    """
+    if body.startswith(_BINARY):
+        return False
+    head = _as_ascii(body[:8_192])
+    root = _OTHER_XML.match(head)
+    if root:
+        name = root[1].lower().rpartition(b":")[2]
+        if name in {b"rss", b"rdf", b"feed", b"urlset", b"sitemapindex", b"svg", b"opml", b"error"}:
+            return False
+    declared = (content_type or "").partition(";")[0].strip().lower()
+    if declared in _HTML_TYPES:
+        # a JSON answer behind an HTML type is common; so is a page that begins with plain text
+        return head.lstrip()[:1] not in (b"{", b"[") or bool(_MARKUP.search(head))
+    if declared.startswith(("image/", "video/", "audio/", "font/")) or declared.endswith("json"):
+        return False
+    return _starts_as_markup(head) and bool(_MARKUP.search(head))
+
+
+def _starts_as_markup(head: bytes) -> bool:
+    return head.lstrip(b" \t\r\n\x0c\x00\xef\xbb\xbf").startswith(b"<")
+
+
+def _as_ascii(head: bytes) -> bytes:
+    """UTF-16 and UTF-32 seen as their ASCII characters."""
+    encoding, mark = read_bom(head)
+    if not encoding or not mark or encoding == "utf-8":
+        return head.removeprefix(codecs.BOM_UTF8)
+    return to_unicode(head[len(mark) :], encoding).encode("ascii", "replace")
+
+
+def decode(body: bytes, content_type: str | None) -> str:
+    r"""The HTML encoding algorithm: byte order mark, Content-Type, `<meta>`, then what the bytes look like.
+
+    >>> decode(b'<meta charset="iso-8859-2">\xb1', None)[-1]
+    'ą'
+    >>> decode(b"caf\xe9", "text/html; charset=latin-1")
+    'café'
+    """
+    encoding, mark = read_bom(body)
+    if encoding and mark:
+        return to_unicode(body[len(mark) :], encoding)
+    declared = http_content_type_encoding(content_type) or html_body_declared_encoding(body)
+    if declared and declared.startswith(("utf-16", "utf-32")):
+        declared = "utf-8"  # a declaration that was read as ASCII cannot be one of these
+    if declared and declared != "utf-8":
+        return _decode_as(body, declared)
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return _decode_as(body, _detected(body[max(0, error.start - 1_024) :][:DETECTION_SAMPLE]))
+
+
+def _decode_as(body: bytes, encoding: str) -> str:
+    try:
+        return to_unicode(body, encoding)
+    except (LookupError, UnicodeError, ValueError, AssertionError):
+        # Python knows codecs that are not text encodings (hex, idna, …): a page may name them
+        return body.decode("utf-8", "replace")
+
+
+def _detected(sample: bytes) -> str:
+    if not sample.count(b"\x00") and _mostly_utf8(sample):
+        return "utf-8"
+    best = charset_normalizer.from_bytes(sample[:8_192], steps=4, chunk_size=512).best()
+    if best is None or best.encoding.startswith(("utf_7", "utf_16", "utf_32", "cp037", "cp500", "cp1140")):
+        return "cp1252"
+    return best.encoding
+
+
+def _mostly_utf8(sample: bytes) -> bool:
+    """A few broken bytes (a cut in the middle of a character) do not make a page another encoding's."""
+    wrong = sample.decode("utf-8", "replace").count("\ufffd")
+    return wrong * 20 < sum(byte > 127 for byte in sample[:4_096])
+
+
+def parse(body: bytes, *, url: str, content_type: str | None = None) -> Document | None:
+    """Read a page into a tree; None if there is nothing to make a tree of."""
+    markup = decode(body, content_type).replace("\x00", "")
+    data, overloaded = _without_monster_tags(markup.encode("utf-8", "replace"))
+    parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=False, no_network=True)
+    try:
+        root: Element = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError):
+        return None
+    if root is None:
+        return None
+    problem = overloaded or _resource_problem(parser)
+    return Document(root=root, url=url, base=_base(root, url), markup=markup, problem=problem)
+
+
+def _resource_problem(parser: Any) -> Problem | None:
+    # libxml2 stops at depth 256 and at tokens of 10 MB, and drops the rest without raising
+    for entry in reversed(parser.error_log):
+        if entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT:
+            return Problem("html_limit", "the markup is nested too deeply, or one part of it is too large", entry.line)
+    return None
+
+
+def _base(root: Element, url: str) -> str:
+    for base in root.iter("base"):
+        if base.get("href"):
+            return resolve(base.get("href"), url) or url
+    return url
+
+
+_ATTRIBUTE: Final = rb"[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>\"'][^\s>]*+|))?+"
+_LONG_TAG: Final = re.compile(rb"<[A-Za-z][^\s/>]*+((?:" + _ATTRIBUTE + rb"){%d})" % MAX_ATTRIBUTES)
+_TAG: Final = re.compile(rb"<[A-Za-z][^\s/>]*+(?:" + _ATTRIBUTE + rb")*+")
+
+
+def _without_monster_tags(data: bytes) -> tuple[bytes, Problem | None]:
+    """Cut a document before a tag with thousands of attributes.
+
+    libxml2 appends each attribute by walking all earlier ones of the tag: half a million take minutes, in one
+    call that nothing can interrupt. A long match is looked into again from its second character on, so that
+    a tag cannot be hidden in what looks like another one's quoted value; the work this may take is bounded.
+    """
+    if len(data) < TRUSTED_BYTES:
+        return data, None
+    position, budget = 0, 4 * len(data)
+    while found := _TAG.search(data, position):
+        start, end = found.span()
+        length = end - start
+        position = end if length < TRUSTED_BYTES // 4 else start + 1
+        budget -= length
+        if budget < 0 or (length > 2 * MAX_ATTRIBUTES and _LONG_TAG.match(data, start)):
+            line = data.count(b"\n", 0, start) + 1
+            return data[:start], Problem("html_limit", "a tag has too many attributes; the rest was not read", line)
+    return data, None
+
+
+_HIDDEN: Final = ("script", "style", "template", "noscript", "svg", "textarea", "select", "iframe", "object", "head")
+
+
+def visible_text(document: Document) -> str:
+    """The words of the page, elements apart; scripts, styles and templates are no text. Changes the tree."""
+    etree.strip_elements(document.root, *_HIDDEN, with_tail=False)
+    pieces, length = [], 0
+    for piece in document.root.itertext():
+        pieces.append(piece)
+        length += len(piece)
+        if length > MAX_TEXT:
+            break
+    return " ".join(" ".join(pieces)[:MAX_TEXT].split())
