@@ -53,8 +53,8 @@ _WORDS: Final = {
         nieuws nyheter nyhed nyheder aktualnosci
         wiadomosci story stories press presse press-release press-releases pressemitteilungen magazin magazine
         journal новости статьи blogg uutiset haber haberler hirek beitrag beitraege wpis archives""",
-    "faq": "faq faqs help hilfe support aide ayuda ajuda aiuto pomoc haufige-fragen haeufige-fragen
-        foire-aux-questions",
+    "faq": "faq faqs help hilfe support aide ayuda ajuda aiuto pomoc haufige-fragen haeufige-fragen "
+    "foire-aux-questions",
     "careers": """careers career jobs job karriere stellenangebote stellen emploi emplois recrutement empleo trabaja
         vagas carriere carriera lavora-con-noi vacatures werken-bij kariera praca join-us vacancies""",
     "event": "event events veranstaltung veranstaltungen termine evenement evenements eventos evento eventi kalender",

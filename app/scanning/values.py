@@ -14,9 +14,7 @@ from app.errors import FetchError
 MIB = 1 << 20
 
 Purpose = Literal["robots", "sitemap", "page"]
-DocumentKind = Literal[
-    "urlset", "index", "text", "rss", "rdf", "atom", "jsonfeed", "html", "empty", "unknown"
-]
+DocumentKind = Literal["urlset", "index", "text", "rss", "rdf", "atom", "jsonfeed", "html", "empty", "unknown"]
 DiscoveredBy = Literal["robots", "well_known", "home_page", "index", "stored"]
 FileStatus = Literal["pending", "read", "partial", "unchanged", "not_a_sitemap", "failed", "gone"]
 LastmodPrecision = Literal["year", "month", "day", "minute", "second"]
@@ -309,6 +307,7 @@ class Page:
     robots_meta: str | None = None
     feeds: list[str] = field(default_factory=list)
     sitemap_links: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)  # same-site pages worth reading, the most useful first, capped
     page_type: str | None = None
     partial: bool = False
     problem: Problem | None = None
