@@ -1,0 +1,125 @@
+"""Dates as sitemaps and feeds write them: W3C datetime, RFC 822, and the deviations seen in the wild."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
+from typing import Final
+
+from app.scanning.values import Lastmod, LastmodPrecision
+
+MAX_LENGTH: Final = 100
+
+_TIME = r"(?P<hour>\d\d?):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9})\d*)?)?\s*(?P<half>[AP]M)?"
+_ZONE = r"(?P<zone>Z|[A-Z]{2,5}|(?:GMT|UTC)?[+\-]\d\d:?\d\d|[+\-]\d\d)?"
+_YEAR_FIRST = re.compile(
+    rf"(?P<year>\d{{4}})(?:[-/.](?P<month>\d\d?)(?:[-/.](?P<day>\d\d?)(?:(?:T|\s|,)\s*{_TIME}\s*{_ZONE})?)?)?",
+    re.IGNORECASE,
+)
+_COMPACT = re.compile(
+    r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?:T?(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)?(?P<zone>Z)?)?",
+    re.IGNORECASE,
+)
+_RFC_822 = re.compile(
+    rf"(?:[A-Z]{{2,9}}\.?,?\s+)?(?P<day>\d\d?)[\s-]+(?P<name>[A-Z]{{3,9}})\.?,?[\s-]+(?P<year>\d{{4}}|\d\d)"
+    rf"(?:,?\s+{_TIME}\s*{_ZONE})?",
+    re.IGNORECASE,
+)
+_MONTH_FIRST = re.compile(
+    rf"(?:[A-Z]{{3,9}},?\s+)?(?P<name>[A-Z]{{3,9}})\.?\s+(?P<day>\d\d?)(?:st|nd|rd|th)?,?\s+(?P<year>\d{{4}})"
+    rf"(?:,?\s+(?:at\s+)?{_TIME}\s*{_ZONE})?",
+    re.IGNORECASE,
+)
+_FORMS = (_YEAR_FIRST, _COMPACT, _RFC_822, _MONTH_FIRST)
+_MONTHS: Final = {
+    name: number
+    for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)  # noqa: SIM905 - reads as a row
+}
+# RFC 822, 5.1; names that mean several zones are left out and read as UTC
+_ZONES: Final = {"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7, "CET": 1}
+_OFFSET = re.compile(r"([+\-])(\d\d):?(\d\d)?$")
+
+
+@lru_cache(maxsize=8_192)  # whole sitemaps share a handful of dates
+def parse_lastmod(raw: str) -> Lastmod:
+    """Read a date with its precision. What is not one gives `at=None` and keeps the raw text.
+
+    No zone means UTC. `2014` is the first instant of that year, precise to the year.
+
+    >>> parse_lastmod("2014").precision
+    'year'
+    >>> parse_lastmod("2004-12-23T18:00:15+02:00").at.isoformat()
+    '2004-12-23T16:00:15+00:00'
+    >>> parse_lastmod("soon")
+    Lastmod(at=None, precision=None, raw='soon')
+    """
+    raw = raw[:MAX_LENGTH]
+    for form in _FORMS:
+        found = form.fullmatch(raw)
+        if found:
+            return _build(found.groupdict(), raw)
+    return Lastmod(None, None, raw)
+
+
+def _build(parts: dict[str, str | None], raw: str) -> Lastmod:
+    try:
+        at = _instant(parts)
+    except (ValueError, OverflowError):  # 31 February; 9999-12-31T23:59:59-14:00
+        return Lastmod(None, None, raw)
+    return Lastmod(at, _precision(parts), raw)
+
+
+def _instant(parts: dict[str, str | None]) -> datetime:
+    local = datetime(
+        _year(parts["year"] or ""),
+        _month(parts),
+        int(parts.get("day") or 1),
+        _hour(parts),
+        int(parts.get("minute") or 0),
+        min(int(parts.get("second") or 0), 59),  # a leap second has no other place
+        int((parts.get("fraction") or "")[:6].ljust(6, "0")),
+        tzinfo=_zone(parts.get("zone")),
+    )
+    return local.astimezone(UTC)
+
+
+def _year(text: str) -> int:
+    year = int(text)
+    if len(text) == 2:  # RFC 2822, 4.3
+        year += 2000 if year < 50 else 1900
+    return year
+
+
+def _month(parts: dict[str, str | None]) -> int:
+    name = parts.get("name")
+    if name is None:
+        return int(parts.get("month") or 1)
+    number = _MONTHS.get(name[:3].lower())
+    if number is None:
+        raise ValueError(name)
+    return number
+
+
+def _hour(parts: dict[str, str | None]) -> int:
+    hour = int(parts.get("hour") or 0)
+    half = (parts.get("half") or "").upper()
+    if half and hour <= 12:  # "14:05 PM" means what its first half says
+        return hour % 12 + (12 if half == "PM" else 0)
+    return hour
+
+
+def _zone(text: str | None) -> timezone:
+    found = _OFFSET.search(text or "")
+    if found is None:
+        return timezone(timedelta(hours=_ZONES.get((text or "").upper(), 0)))
+    offset = timedelta(hours=int(found[2]), minutes=int(found[3] or 0))
+    return timezone(-offset if found[1] == "-" else offset)
+
+
+def _precision(parts: dict[str, str | None]) -> LastmodPrecision:
+    finest: tuple[LastmodPrecision, ...] = ("second", "minute", "day", "month")
+    for precision in finest:
+        if parts.get(precision) or (precision == "month" and parts.get("name")):
+            return precision
+    return "year"

@@ -1,0 +1,115 @@
+"""Feeds read as sitemaps: RSS 0.9–2.0, RDF, Atom 0.3 and 1.0 from parsed elements, and JSON Feed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from lxml import etree
+
+from app.scanning.dates import parse_lastmod
+from app.scanning.entries import Listing, attributes_of, local_name
+from app.scanning.values import Lastmod, UrlEntry
+
+FRAMES: Final = frozenset({"rss", "channel", "RDF", "feed"})
+MAX_JSON_BYTES: Final = 16 << 20  # JSON is read whole; a feed of this size is none
+# The best of several dates first; a feed's own names before those of Dublin Core
+_DATES: Final = ("updated", "modified", "pubDate", "date", "published", "issued", "created")
+
+
+class FeedReader:
+    """Reads parsed stretches of a feed: `item` and `entry` elements, at any depth of the feed's own frames."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+
+    def read(self, root: etree._Element) -> Iterator[UrlEntry]:
+        for element in root:
+            name = local_name(str(element.tag))
+            if name in FRAMES:
+                yield from self.read(element)
+            elif name == "item":
+                yield from self._entry(element, self._item_link(element))
+            elif name == "entry":
+                yield from self._entry(element, self._atom_link(element))
+
+    def _entry(self, element: etree._Element, listed: str | None) -> Iterator[UrlEntry]:
+        if not listed:
+            self._listing.rejected["empty"] = self._listing.rejected.get("empty", 0) + 1
+            return
+        url = self._listing.canonical(listed)
+        if url is not None:
+            yield UrlEntry(url, listed, self._date(element))
+
+    def _own(self, element: etree._Element) -> Iterator[tuple[str, etree._Element]]:
+        """Children in the entry's own namespace: `<atom:link>` and `<media:title>` are other vocabularies' words."""
+        namespace = str(element.tag).rpartition("}")[0]
+        for child in element:
+            if str(child.tag).rpartition("}")[0] == namespace:
+                yield local_name(str(child.tag)), child
+
+    def _item_link(self, item: etree._Element) -> str | None:
+        """`<link>`; else a `<guid>` that is a permalink; else what the RDF item is about."""
+        guid = None
+        for name, child in self._own(item):
+            text = self._listing.trimmed(child.text)
+            if name == "link" and text:
+                return text
+            if name == "guid" and attributes_of(child).get("isPermaLink", "true").lower() != "false":
+                guid = text
+        about = attributes_of(item).get("about", "")
+        return next((text for text in (guid, about) if text and text.startswith(("http://", "https://"))), None)
+
+    def _atom_link(self, entry: etree._Element) -> str | None:
+        """The `<link>` without `rel`, else the alternate one that is a page. `self`, `edit` and the like are none."""
+        best: tuple[int, str] | None = None
+        for name, child in self._own(entry):
+            if name != "link":
+                continue
+            given = attributes_of(child)
+            href = self._listing.trimmed(given.get("href"))
+            rank = {None: 0, "alternate": 1}.get(given.get("rel"))
+            if href and rank is not None and (best is None or rank < best[0]):
+                best = (rank, href)
+        return best[1] if best else None
+
+    def _date(self, element: etree._Element) -> Lastmod | None:
+        dates = {local_name(str(child.tag)): self._listing.trimmed(child.text) for child in element}
+        raw = next((dates[name] for name in _DATES if dates.get(name)), None)
+        return parse_lastmod(raw) if raw else None
+
+
+def json_entries(text: str, listing: Listing) -> list[UrlEntry] | None:
+    """The items of a JSON Feed; None for JSON that is none.
+
+    >>> from app.scanning.values import Limits
+    >>> body = '{"version": "https://jsonfeed.org/version/1.1", "items": [{"url": "/a"}]}'
+    >>> [entry.url for entry in json_entries(body, Listing("https://example.com/feed.json", Limits()))]
+    ['https://example.com/a']
+    """
+    try:
+        feed = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    items = feed.get("items") if isinstance(feed, dict) else None
+    if not isinstance(items, list) or "jsonfeed.org" not in str(feed.get("version")):
+        return None
+    return [entry for item in items if isinstance(item, dict) for entry in _json_item(item, listing)]
+
+
+def _json_item(item: dict[str, Any], listing: Listing) -> Iterator[UrlEntry]:
+    listed = _text(item, ("url", "external_url"), listing)
+    url = listing.canonical(listed)
+    if url is not None:
+        raw = _text(item, ("date_modified", "date_published"), listing)
+        yield UrlEntry(url, listed, parse_lastmod(raw) if raw else None)
+
+
+def _text(item: dict[str, Any], names: tuple[str, ...], listing: Listing) -> str:
+    """The first that is a string. JSON can say NUL and lone surrogates, which nothing behind this can store."""
+    for name in names:
+        value = item.get(name)
+        if isinstance(value, str) and value:
+            return listing.trimmed(value.replace("\0", "").encode("utf-8", "replace").decode())
+    return ""
