@@ -33,7 +33,7 @@ class FakeFetcher:
 
     def fetch(self, request: Request) -> Response:
         self.requests.append(request)
-        url, hops = request.url, []
+        url, hops = request.url, list[str]()
         while True:
             status, headers, body = self._answer(url, request)
             location = headers.get("location")

@@ -1,0 +1,315 @@
+"""The way out: every request to a site goes through a `SiteFetcher`, made by the process's one `Transport`.
+
+One hop: the guard takes the canonical URL apart → the ledger lets it in → the name is resolved once and every
+address checked → a kept connection, or a new one to one of those addresses → head and body under one deadline
+and the caps. A redirect starts the next hop from the top; its body is never read.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from app.errors import FetchError, InvalidUrl, Postponed, ScanStopped
+from app.fetching.body import SpoolBudget
+from app.fetching.connection import Connect, Pool, Route, tls_context
+from app.fetching.control import Control
+from app.fetching.deadline import Lifeline, Watchdog
+from app.fetching.exchange import Exchange
+from app.fetching.failures import FOREIGN, translate
+from app.fetching.guard import Address, Guard, Target, parse_address
+from app.fetching.headers import body_limit, redirect_reference, request_headers, retry_seconds
+from app.fetching.ledger import Ledger
+from app.fetching.resolver import Resolve, Resolver, system_resolve
+from app.scanning.urls import canonical
+from app.scanning.values import Request, Response
+from app.settings import Settings
+
+MAX_REDIRECTS: Final = 5
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+MAX_PAUSE: Final = 5.0  # seconds of politeness a slot may sleep at a time, and
+MAX_WAIT: Final = 30.0  # in all before one request
+ADDRESS_SECONDS: Final = 30.0  # that one scan believes one answer of the DNS
+
+# Failures that speak of the host itself, not of its name, its content or of us.
+HOST_FAILURES: Final = frozenset(
+    {"connect_refused", "connect_timeout", "connect_failed", "reset", "timeout", "bad_response"}
+)
+
+Outcome = Response | FetchError
+
+
+class Stats:
+    """What a fetcher did so far: requests sent (each hop is one) and bytes received, headers included."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.wire_bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, wire_bytes: int) -> None:
+        with self._lock:
+            self.requests += 1
+            self.wire_bytes += wire_bytes
+
+
+class Posted(NamedTuple):
+    """All that a caller of `Transport.post` learns of the answer."""
+
+    status: int
+    retry_after: float | None
+
+
+class Transport:
+    """What all fetchers of a process share. Thread-safe."""
+
+    def __init__(self, settings: Settings, *, ledger: Ledger, resolve: Resolve, connect: Connect) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.connect = connect
+        self.guard = Guard(
+            allowed_networks=settings.allowed_networks,
+            allowed_ports=settings.allowed_ports,
+            connect_to=settings.connect_to,
+        )
+        self.resolver = Resolver(resolve=resolve)
+        self.budget = SpoolBudget(settings.spool_bytes)
+        self.watchdog = Watchdog()
+        self.pool = Pool()
+        self.tls = tls_context(settings.ca_file)
+        self.threads = ThreadPoolExecutor(2 * settings.worker_concurrency + 8, thread_name_prefix="fetch")
+
+    def fetcher(
+        self, *, host: str, control: Control, concurrency: int, crawl_delay: float | None = None
+    ) -> SiteFetcher:
+        """The fetcher of one scan; `host` is the scan's own, to which `crawl_delay` (seconds) applies."""
+        return SiteFetcher(self, host=host, control=control, concurrency=concurrency, crawl_delay=crawl_delay)
+
+    def post(self, url: str, *, body: bytes, headers: Mapping[str, str], control: Control, timeout: float) -> Posted:
+        """Deliver a webhook: same guard, caps and deadline, but no redirects and nothing of the answer's body.
+
+        :raises FetchError, Aborted: as a fetcher does
+        """
+        target = self.guard.check_url(canonical_url(url, None, "blocked_url"))
+        lifeline = Lifeline(deadline=time.monotonic() + timeout)
+        with self.in_flight(lifeline, control):
+            addresses = None if target.rule else self.addresses(target, lifeline, control)
+            with self.exchange(target, addresses, lifeline) as exchange:
+                exchange.ask("POST", {"User-Agent": self.settings.user_agent, **headers}, body)
+                pause = retry_seconds(exchange.headers.get("retry-after"), datetime.now(UTC))
+                return Posted(exchange.status, pause)
+
+    def close(self) -> None:
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.resolver.close()
+        self.pool.close()
+        self.watchdog.close()
+
+    @contextmanager
+    def in_flight(self, lifeline: Lifeline, control: Control) -> Iterator[None]:
+        """What happens inside ends at the deadline or by an abort, and fails in our own words."""
+        with self.watchdog.watching(lifeline), control.cutting(lambda: lifeline.sever("aborted")):
+            try:
+                yield
+            except (FetchError, *FOREIGN) as error:
+                control.check()
+                raise FetchError("timeout") if lifeline.cut else translate(error) from error
+
+    def addresses(self, target: Target, lifeline: Lifeline, control: Control) -> tuple[Address, ...]:
+        """Resolve a target's name once.
+
+        :raises FetchError: `blocked_address` if any one address is not allowed, `dns_…`
+        """
+        if target.literal is not None:
+            return (target.literal,)
+        budget = min(self.settings.dns_timeout, lifeline.remaining())
+        addresses = self.resolver.addresses(target.host, timeout=budget, control=control)
+        for address in addresses:
+            self.guard.check_address(address)
+        return addresses
+
+    def exchange(self, target: Target, addresses: tuple[Address, ...] | None, lifeline: Lifeline) -> Exchange:
+        """`addresses` None: the target's CONNECT_TO rule says where to connect."""
+        port = target.port
+        if addresses is None:
+            assert target.rule is not None
+            addresses, port = (parse_address(target.rule.address),), target.rule.target
+        route = Route(addresses, port, self.settings.connect_timeout, self.connect)
+        return Exchange(target, route, lifeline, pool=self.pool, tls=self.tls)
+
+
+def build(
+    settings: Settings,
+    *,
+    ledger: Ledger,
+    resolve: Resolve = system_resolve,
+    connect: Connect = socket.socket.connect,
+) -> Transport:
+    """The transport of this process; `resolve` and `connect` stand in for the system's in tests."""
+    return Transport(settings, ledger=ledger, resolve=resolve, connect=connect)
+
+
+class SiteFetcher:
+    """The `Fetcher` of one scan."""
+
+    def __init__(
+        self, transport: Transport, *, host: str, control: Control, concurrency: int, crawl_delay: float | None
+    ) -> None:
+        self.stats = Stats()
+        self._transport = transport
+        self._settings = transport.settings
+        self._ledger = transport.ledger
+        self._host = _without_www(host)
+        self._control = control
+        self._concurrency = min(concurrency, self._settings.host_concurrency)
+        self._crawl_delay = crawl_delay or 0.0
+        self._resolved: dict[str, tuple[float, tuple[Address, ...]]] = {}
+
+    def fetch(self, request: Request) -> Response:
+        started, slept = time.monotonic(), 0.0
+        url, hops = canonical_url(request.url, None, "blocked_url"), list[str]()
+        while True:
+            self._control.check()
+            target = self._transport.guard.check_url(url)
+            slept += self._admit(target.host)
+            lifeline = Lifeline(deadline=started + slept + self._settings.request_timeout)
+            with self._place(target.host), self._transport.in_flight(lifeline, self._control):
+                outcome = self._hop(target, request, lifeline, url, tuple(hops))
+            if isinstance(outcome, Response):
+                return outcome
+            if len(hops) == MAX_REDIRECTS:
+                raise FetchError("too_many_redirects")
+            url = canonical_url(outcome, url, "bad_redirect")
+            hops.append(url)
+
+    def fetch_all(self, requests: Sequence[Request], *, concurrency: int) -> Iterator[Outcome]:
+        """No more than `concurrency` bodies are held ahead of the caller."""
+        if concurrency <= 1 or len(requests) <= 1 or self._crawl_delay >= 1.0:
+            yield from map(self._outcome, requests)
+            return
+        ahead: deque[Future[Outcome]] = deque()
+        try:
+            for request in requests:
+                ahead.append(self._transport.threads.submit(self._outcome, request))
+                if len(ahead) == concurrency:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            _settle(ahead)
+
+    def set_crawl_delay(self, seconds: float) -> None:
+        self._crawl_delay = seconds
+
+    def _outcome(self, request: Request) -> Outcome:
+        try:
+            return self.fetch(request)
+        except FetchError as error:
+            return error
+
+    def _hop(
+        self, target: Target, request: Request, lifeline: Lifeline, url: str, hops: tuple[str, ...]
+    ) -> Response | str:
+        """The response, or where it sends us."""
+        addresses = None if target.rule else self._addresses(target, lifeline)
+        exchange = self._transport.exchange(target, addresses, lifeline)
+        try:
+            with exchange:
+                exchange.ask("GET", request_headers(request, self._settings.user_agent))
+                self._tell(target.host, exchange)
+                if exchange.status in REDIRECTS and "location" in exchange.headers:
+                    exchange.skip()
+                    return redirect_reference(exchange.headers["location"])
+                limit = body_limit(request, exchange.status, exchange.headers)
+                body, truncated = exchange.receive(limit=limit, budget=self._transport.budget)
+        finally:
+            self.stats.add(exchange.wire_bytes)
+        return Response(
+            requested_url=request.url,
+            url=url,
+            status=exchange.status,
+            headers=exchange.headers,
+            body=body,
+            wire_bytes=exchange.wire_bytes,
+            redirects=hops,
+            truncated=truncated,
+        )
+
+    def _addresses(self, target: Target, lifeline: Lifeline) -> tuple[Address, ...]:
+        """Checked addresses are good for some seconds: a scan need not ask for every file again."""
+        until, addresses = self._resolved.get(target.host, (0.0, ()))
+        if until < time.monotonic():
+            addresses = self._transport.addresses(target, lifeline, self._control)
+            self._resolved[target.host] = (time.monotonic() + ADDRESS_SECONDS, addresses)
+        return addresses
+
+    def _admit(self, host: str) -> float:
+        """Wait for the ledger's yes; returns the seconds waited.
+
+        :raises Postponed: the pause is longer than a slot may sleep
+        """
+        delay = max(self._settings.host_delay, self._crawl_delay if _without_www(host) == self._host else 0.0)
+        waited = 0.0
+        while pause := self._ledger.enter(host, delay=delay, concurrency=self._concurrency):
+            if pause > MAX_PAUSE or waited > MAX_WAIT:
+                raise Postponed(seconds=pause)
+            self._control.wait(pause)
+            waited += pause
+        return waited
+
+    @contextmanager
+    def _place(self, host: str) -> Iterator[None]:
+        """The place that the ledger gave, given back at the end; tells it of failures of the host."""
+        try:
+            yield
+        except FetchError as error:
+            if error.code in HOST_FAILURES:
+                self._ledger.failed(host)
+            raise
+        finally:
+            self._ledger.leave(host)
+
+    def _tell(self, host: str, exchange: Exchange) -> None:
+        """404 is an answer like any other; 429 and 5xx say that the host is not well."""
+        if exchange.status < 500 and exchange.status != 429:
+            self._ledger.succeeded(host)
+            return
+        self._ledger.failed(host)
+        if exchange.status in (429, 503):
+            pause = retry_seconds(exchange.headers.get("retry-after"), datetime.now(UTC))
+            if pause:
+                self._ledger.cool_down(host, pause)
+
+
+def canonical_url(url: str, base: str | None, code: str) -> str:
+    """:raises FetchError: with `code`"""
+    try:  # special-use names are the guard's business: a CONNECT_TO rule may stand for one
+        return canonical(url, base=base, allow_special=True)
+    except InvalidUrl as error:
+        raise FetchError(code) from error
+
+
+def _without_www(host: str) -> str:
+    return host.removeprefix("www.")
+
+
+def _settle(futures: Sequence[Future[Outcome]] | deque[Future[Outcome]]) -> None:
+    """Wait for requests whose outcome no one will take, and close what they brought."""
+    for future in futures:
+        future.cancel()
+    for future in futures:
+        if future.cancelled():
+            continue
+        try:
+            outcome = future.result()
+        except ScanStopped:
+            continue
+        if isinstance(outcome, Response):
+            outcome.body.close()

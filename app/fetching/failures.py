@@ -1,0 +1,55 @@
+"""Every foreign exception on the way to a site and back, translated once."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from typing import Final
+
+import urllib3.exceptions as urllib3
+
+from app.errors import FetchError
+from app.fetching.coding import BROKEN
+
+# What may come up from the libraries below. ValueError: http.client and urllib3 let some parsing errors through
+# (UnicodeError is one).
+FOREIGN: Final = (OSError, http.client.HTTPException, urllib3.HTTPError, ValueError, *BROKEN)
+
+# First match wins. A pair is (while connecting, later).
+_CODES: Final[tuple[tuple[tuple[type[Exception], ...], tuple[str, str]], ...]] = (
+    ((ssl.SSLCertVerificationError,), ("tls_failed", "tls_failed")),
+    ((ssl.SSLError, urllib3.SSLError), ("tls_failed", "reset")),
+    ((ConnectionRefusedError,), ("connect_refused", "reset")),
+    ((urllib3.NameResolutionError,), ("dns_not_found", "dns_not_found")),
+    ((urllib3.NewConnectionError,), ("connect_failed", "connect_failed")),
+    ((urllib3.ConnectTimeoutError,), ("connect_timeout", "connect_timeout")),
+    ((TimeoutError, urllib3.TimeoutError), ("connect_timeout", "timeout")),
+    ((ConnectionError,), ("reset", "reset")),  # http.client's RemoteDisconnected is one too
+    ((OSError,), ("connect_failed", "reset")),
+    ((http.client.LineTooLong,), ("headers_too_large", "headers_too_large")),
+    ((urllib3.DecodeError, *BROKEN), ("bad_encoding", "bad_encoding")),
+    ((urllib3.LocationValueError,), ("blocked_url", "blocked_url")),
+    (
+        (http.client.HTTPException, urllib3.HTTPError, ValueError),
+        ("bad_response", "bad_response"),
+    ),
+)
+
+
+def translate(error: Exception, *, connecting: bool = False) -> FetchError:
+    """The typed outcome of a foreign exception. Its text is the catalogue's: what a library or a server says may
+    name internal addresses.
+
+    >>> translate(ConnectionResetError("10.0.0.1")).code
+    'reset'
+    """
+    if isinstance(error, FetchError):
+        return error
+    if isinstance(error, urllib3.ProtocolError) and isinstance(error.__cause__, FOREIGN):
+        return translate(error.__cause__, connecting=connecting)  # urllib3's wrapping of what it met
+    if type(error) is http.client.HTTPException:  # "got more than 100 headers"
+        return FetchError("headers_too_large")
+    for types, codes in _CODES:
+        if isinstance(error, types):
+            return FetchError(codes[0] if connecting else codes[1])
+    raise TypeError(f"{type(error).__name__} is not foreign") from error
