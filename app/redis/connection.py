@@ -1,0 +1,38 @@
+"""One way to reach the broker's Redis (or Valkey): short timeouts, no retries that pile up."""
+
+from __future__ import annotations
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+# A dead broker must cost a request a moment, not its deadline.
+CONNECT_SECONDS = 2.0
+SOCKET_SECONDS = 5.0
+
+RedisError = redis.RedisError
+
+
+def connect(url: str, *, max_connections: int = 64) -> redis.Redis:
+    return redis.Redis.from_url(
+        url,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=SOCKET_SECONDS,
+        socket_keepalive=True,
+        health_check_interval=10,
+        max_connections=max_connections,
+        retry=Retry(NoBackoff(), 1),
+        retry_on_error=[redis.ConnectionError],
+    )
+
+
+def ping(url: str) -> str | None:
+    """None when the broker answers, else why not, in a few words."""
+    client = connect(url, max_connections=1)
+    try:
+        client.ping()
+    except RedisError as error:
+        return type(error).__name__
+    finally:
+        client.close()
+    return None

@@ -1,0 +1,98 @@
+"""Messages for Celery, a window of them in one round trip.
+
+`apply_async` costs 0.3 ms a message; the same envelopes pipelined cost a tenth of that. The envelope is Celery's
+message protocol 2 inside kombu's virtual transport (docs.celeryq.dev, "Message Protocol"); a test holds it against
+what Celery itself sends.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import platform
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from app.queueing import SCAN_TASK, QueueName, ScanMessage
+from app.redis.connection import RedisError, connect
+
+log = structlog.get_logger(__name__)
+ORIGIN = f"dispatcher@{platform.node()}"
+
+
+class RedisTaskQueue:
+    """`app.queueing.TaskQueue` over Redis lists, as Celery's workers read them."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = connect(url)
+
+    def publish(self, queue: QueueName, messages: Sequence[ScanMessage]) -> bool:
+        if not messages:
+            return True
+        try:
+            self._redis.lpush(queue, *(envelope(queue, message) for message in messages))
+        except RedisError as error:
+            # Not lost: the jobs stay `queued` and the reaper puts them back.
+            log.warning("messages not sent", queue=queue, messages=len(messages), error=type(error).__name__)
+            return False
+        return True
+
+    def depth(self, queue: QueueName) -> int | None:
+        try:
+            return self._redis.llen(queue)
+        except RedisError:
+            return None
+
+    def close(self) -> None:
+        self._redis.close()
+
+
+def envelope(queue: QueueName, message: ScanMessage) -> str:
+    """One message as kombu's Redis transport stores it. The task id is the job's id, so Flower finds it by that."""
+    task_id = str(message.job_id)
+    args = [str(message.tenant_id), task_id, message.dispatch_no]
+    body = json.dumps([args, {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
+    return json.dumps(
+        {
+            "body": base64.b64encode(body.encode()).decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": _headers(task_id, message),
+            "properties": {
+                "correlation_id": task_id,
+                "reply_to": "",
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "", "routing_key": queue},
+                "priority": 0,
+                "body_encoding": "base64",
+                "delivery_tag": str(uuid4()),
+            },
+        }
+    )
+
+
+def _headers(task_id: str, message: ScanMessage) -> dict[str, Any]:
+    return {
+        "lang": "py",
+        "task": SCAN_TASK,
+        "id": task_id,
+        "shadow": None,
+        "eta": None,
+        "expires": None,
+        "group": None,
+        "group_index": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "root_id": task_id,
+        "parent_id": None,
+        "argsrepr": message.label(),
+        "kwargsrepr": "{}",
+        "origin": ORIGIN,
+        "ignore_result": True,
+        "replaced_task_nesting": 0,
+        "stamped_headers": None,
+        "stamps": {},
+    }
