@@ -72,7 +72,7 @@ def launch(program: Program) -> subprocess.Popen[bytes]:
             env=None if program.env is None else dict(program.env),
             stdin=program.stdin,
             stdout=output,
-            stderr=output,
+            stderr=subprocess.STDOUT,
             pass_fds=program.pass_fds,
             start_new_session=True,
             user=account.uid if account else None,
@@ -99,15 +99,15 @@ def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
 
 
 def run(program: Program) -> tuple[int, bytes]:
-    """Start it, wait for its end; its exit status and all it wrote, errors last."""
+    """Start it, wait for its end; its exit status and all it wrote."""
     process = launch(dataclasses.replace(program, output=subprocess.PIPE))
     try:
-        written, errors = process.communicate()
+        written, _ = process.communicate()
     except BaseException:  # a Ctrl-C must not leave it at work
         kill_group(process)
         process.wait()
         raise
-    return process.returncode, written + errors
+    return process.returncode, written
 
 
 @contextmanager
