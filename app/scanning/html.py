@@ -9,6 +9,7 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 import charset_normalizer
@@ -24,6 +25,7 @@ Element = Any  # lxml's stubs know neither its iterators nor its XPath results p
 DETECTION_SAMPLE: Final = 64 * 1024  # the detector's cost grows with its input
 MAX_ATTRIBUTES: Final = 2_000  # of one tag: libxml2 needs quadratic time for them
 TRUSTED_BYTES: Final = 16 * 1024  # too short to hold enough attributes to matter
+MAX_NODES: Final = 2_000  # of one kind of element in the head that are looked at
 MAX_TEXT: Final = 1_000_000  # characters of visible text that are searched
 
 
@@ -43,7 +45,7 @@ class Document:
 
     def metas(self) -> Iterator[tuple[str, str]]:
         """Every `<meta>` as (lower-case name or property, cleaned content)."""
-        for meta in self.root.iter("meta"):
+        for meta in islice(self.root.iter("meta"), MAX_NODES):
             name = meta.get("property") or meta.get("name") or meta.get("itemprop")
             content = clean(meta.get("content"))
             if name and content:
@@ -51,7 +53,7 @@ class Document:
 
     def links(self, rel: str) -> Iterator[Element]:
         """`<link>` elements whose `rel` holds this word."""
-        for link in self.root.iter("link"):
+        for link in islice(self.root.iter("link"), MAX_NODES):
             if rel in (link.get("rel") or "").lower().split():
                 yield link
 
@@ -126,7 +128,7 @@ def is_html(body: bytes, content_type: str | None) -> bool:
     root = _OTHER_XML.match(head)
     if root:
         name = root[1].lower().rpartition(b":")[2]
-        if name in {b"rss", b"rdf", b"feed", b"urlset", b"sitemapindex", b"svg", b"opml", b"error"}:
+        if name in {b"rss", b"rdf", b"feed", b"urlset", b"sitemapindex", b"opml"}:
             return False
     declared = (content_type or "").partition(";")[0].strip().lower()
     if declared in _HTML_TYPES:
@@ -218,7 +220,7 @@ def _resource_problem(parser: Any) -> Problem | None:
 
 
 def _base(root: Element, url: str) -> str:
-    for base in root.iter("base"):
+    for base in islice(root.iter("base"), 10):
         if base.get("href"):
             return resolve(base.get("href"), url) or url
     return url

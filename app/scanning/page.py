@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -112,7 +113,7 @@ class _Reader:
         return None
 
     def _title(self) -> str | None:
-        for title in self._document.root.iter("title"):
+        for title in islice(self._document.root.iter("title"), html.MAX_NODES):
             # drawings have titles of their own
             if next(title.iterancestors("svg"), None) is None and (text := self._clean(title.text)):
                 return text
@@ -194,6 +195,8 @@ class _Reader:
                 sitemaps.setdefault(address)
             elif is_page_link(address):
                 address = address.partition("#")[0]
+                if address == page.final_url:
+                    continue
                 (useful if page_types.of_url(address) in RANKS else others).setdefault(address)
         page.sitemap_links = list(sitemaps)[:MAX_FEEDS]
         page.links = [*useful, *others][:MAX_LINKS]
@@ -231,7 +234,7 @@ def _anchors(document: Document) -> Iterator[str]:
 
 
 def _http_equiv(root: Element, name: str) -> str | None:
-    for meta in root.iter("meta"):
+    for meta in islice(root.iter("meta"), html.MAX_NODES):
         if (meta.get("http-equiv") or "").strip().lower() == name:
             return str(meta.get("content") or "") or None
     return None

@@ -65,6 +65,10 @@ _WORDS: Final = {
 }
 # A word may stand anywhere in the path for these: /blog/2024/hello is a post, /en/contact/thanks no contact page
 _SECTIONS: Final = frozenset({"product", "category", "tag", "author", "post", "docs", "event", "careers", "faq"})
+# alone these name the list of all products, followed by something one of them
+_LISTS: Final = frozenset(
+    {"products", "produkte", "produits", "productos", "produtos", "prodotti", "producten", "produkty", "items"}
+)
 _BY_WORD: Final = {word: kind for kind, words in _WORDS.items() for word in words.split()}
 _SECTION_WORDS: Final = {word: kind for word, kind in _BY_WORD.items() if kind in _SECTIONS}
 _HOME: Final = frozenset({"", "index", "home", "default", "startseite", "accueil", "inicio"})
@@ -108,8 +112,7 @@ def of_url(url: str) -> str | None:
     last = segments[-1]
     kind = _BY_WORD.get(last)
     if kind is not None:
-        # /product/contact is rather a contact page; /products is a list of products, not one of them
-        return "category" if kind == "product" and last.endswith("s") and last not in {"dp", "p"} else kind
+        return "category" if last in _LISTS else kind
     for segment in segments[-2::-1]:
         kind = _SECTION_WORDS.get(segment)
         if kind is not None:

@@ -7,11 +7,13 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 from app.scanning.html import Document, clean
 
 MAX_BYTES: Final = 1_000_000  # of all the JSON-LD of a page
+MAX_SCRIPTS: Final = 2_000
 MAX_NODES: Final = 5_000
 MAX_TYPES: Final = 100
 
@@ -39,7 +41,7 @@ class Facts:
 def read(document: Document) -> Facts:
     facts = Facts()
     left = MAX_BYTES
-    for script in document.root.iter("script"):
+    for script in islice(document.root.iter("script"), MAX_SCRIPTS):
         if "ld+json" not in (script.get("type") or "").lower():
             continue
         text = script.text or ""

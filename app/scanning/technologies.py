@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import islice
 from typing import Final
 
 from app.scanning.html import Document
@@ -114,9 +115,7 @@ def _parts(document: Document, headers: Mapping[str, str]) -> dict[str, str]:
 def _scripts(document: Document) -> tuple[list[str], list[str]]:
     assets: list[str] = []
     inline: list[str] = []
-    for node in document.root.iter("script", "link", "img", "iframe"):
-        if len(assets) >= MAX_ASSETS:
-            break
+    for node in islice(document.root.iter("script", "link", "img", "iframe"), MAX_ASSETS):
         address = node.get("href") if node.tag == "link" else node.get("src")
         if address and not address.startswith("data:"):
             assets.append(address[:2_048])
