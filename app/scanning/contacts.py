@@ -16,7 +16,7 @@ from app.scanning.html import Document, Element, clean
 MAX_EMAILS: Final = 100
 MAX_PHONES: Final = 50
 MAX_CANDIDATES: Final = 500  # looked at closely, found in the text or linked
-PHONE_TEXT: Final = 100_000  # characters of digit-bearing text that are matched
+PHONE_TEXT: Final = 40_000  # characters of digit-bearing text that are matched
 
 # -- email addresses ----------------------------------------------------------------------------------------
 
