@@ -306,6 +306,8 @@ def identity(url: str) -> bytes:
     return hashlib.blake2b(url.encode(), digest_size=16).digest()
 
 
+# A bare name in lower case, which is nearly every line of a batch: ten times as fast as the long way round.
+_BARE_NAME = re.compile(r"(?=.{4,253}\Z)(?:[a-z0-9_\-]{1,63}\.)+([a-z]{2,63})")
 _OTHER_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:(?![0-9]{1,5}(?:[/?#]|$))")
 
 
@@ -319,6 +321,9 @@ def site(text: str, *, allow_special: bool = False) -> Site:
 
     :raises InvalidUrl: `reason` is a key of `REASONS`
     """
+    bare = _BARE_NAME.fullmatch(text)
+    if bare and bare[1] not in SPECIAL_USE:
+        return Site(host=text)
     if len(text) > 2 * MAX_LENGTH:
         _refuse("too_long")
     text = text.strip(" \t\r\n")
