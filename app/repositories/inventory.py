@@ -111,6 +111,33 @@ _REMOVE_ALL = """
     UPDATE sitemap_urls SET to_scan = :scan, removed_at = now()
     WHERE tenant_id = :tenant AND file_id = :file AND to_scan IS NULL AND from_scan < :scan"""
 
+# Of the job's reads: those whose parent was read whole by this job and does not list them any more.
+_UNLISTED = sa.text("""
+    SELECT f.id FROM sitemap_files f
+    WHERE f.tenant_id = :tenant AND f.domain_id = :domain AND f.removed_at IS NULL AND f.last_scan IS NOT NULL
+      AND NOT EXISTS (SELECT FROM sitemap_reads r
+                      WHERE r.tenant_id = :tenant AND r.job_id = :job AND r.file_id = f.id)
+      AND EXISTS (SELECT FROM sitemap_reads old
+                  JOIN sitemap_reads new
+                    ON new.tenant_id = :tenant AND new.job_id = :job AND new.file_id = old.parent_id
+                  JOIN sitemap_files p ON p.tenant_id = :tenant AND p.id = old.parent_id
+                  WHERE old.tenant_id = :tenant AND old.file_id = f.id AND new.status IN ('read', 'unchanged')
+                    AND NOT f.url = ANY(coalesce(p.children, '{}')))""")
+
+_TOTALS = sa.text("""
+    SELECT (SELECT count(*) FROM sitemap_reads WHERE tenant_id = :tenant AND job_id = :job
+            AND status IN ('read', 'partial', 'unchanged')) AS sitemaps,
+           count(*) FILTER (WHERE n > 0) AS files_with_urls, coalesce(sum(n), 0) AS urls
+    FROM sitemap_files f CROSS JOIN LATERAL (
+        SELECT count(*) AS n FROM sitemap_urls u
+        WHERE u.tenant_id = :tenant AND u.file_id = f.id AND u.to_scan IS NULL) open
+    WHERE f.tenant_id = :tenant AND f.domain_id = :domain""")
+
+_DISTINCT_URLS = sa.text("""
+    SELECT count(DISTINCT u.url_hash) FROM sitemap_files f
+    JOIN sitemap_urls u ON u.tenant_id = :tenant AND u.file_id = f.id AND u.to_scan IS NULL
+    WHERE f.tenant_id = :tenant AND f.domain_id = :domain""")
+
 
 class Inventory:
     def __init__(self, session: Session, tenant_id: UUID) -> None:
@@ -180,13 +207,29 @@ class Inventory:
             .values(**values)
         )
 
-    def retire_files(self, domain_id: UUID, urls: Sequence[str], scan_no: int) -> None:
-        """Files that a completely read parent no longer lists: their URLs are removed with them."""
-        for url in urls:
-            file = self.file(domain_id, url)
-            if file is not None and file.removed_at is None:
-                self.remove_urls(file.id, scan_no)
-                self.update_file(file.id, removed_at=sa.func.now(), url_count=0, etag=None, content_hash=None)
+    def met_gone(self, file_id: int, scan_no: int) -> None:
+        """404 or 410: on the second scan in a row the file's URLs are removed."""
+        gone_before = self._session.scalar(
+            sa.select(SitemapFile.gone_scan).where(SitemapFile.tenant_id == self._tenant_id, SitemapFile.id == file_id)
+        )
+        if gone_before is not None and gone_before < scan_no:
+            self._retire(file_id, scan_no)
+        else:
+            self.update_file(file_id, gone_scan=scan_no)
+
+    def retire_unlisted(self, domain_id: UUID, job_id: UUID, scan_no: int) -> int:
+        """Remove the URLs of files that a parent, read completely by this job, no longer lists."""
+        parameters = {"tenant": self._tenant_id, "domain": domain_id, "job": job_id}
+        found = [row[0] for row in self._session.execute(_UNLISTED, parameters)]
+        for file_id in found:
+            self._retire(file_id, scan_no)
+        return len(found)
+
+    def _retire(self, file_id: int, scan_no: int) -> None:
+        self.remove_urls(file_id, scan_no)
+        self.update_file(
+            file_id, removed_at=sa.func.now(), url_count=0, etag=None, last_modified=None, content_hash=None
+        )
 
     # Reads
 
@@ -198,6 +241,16 @@ class Inventory:
                 for row in rows[start : start + 1_000]
             ]
             self._session.execute(insert(SitemapRead).values(values).on_conflict_do_nothing())
+
+    def forget_expected(self, job_id: UUID) -> None:
+        """At a job's end: files it knew of and, by its limits, never asked for were not met."""
+        self._session.execute(
+            sa.delete(SitemapRead).where(
+                SitemapRead.tenant_id == self._tenant_id,
+                SitemapRead.job_id == job_id,
+                SitemapRead.status == "pending",
+            )
+        )
 
     def record(self, job_id: UUID, file_id: int, **values: Any) -> None:
         """What a job met at a file."""
@@ -262,15 +315,13 @@ class Inventory:
             self._session, sa.text(_REMOVE_ALL), {"tenant": self._tenant_id, "file": file_id, "scan": scan_no}
         )
 
-    def count_urls(self, domain_id: UUID) -> int:
-        """Distinct URLs now in the domain's inventory."""
-        files = sa.select(SitemapFile.id).where(
-            SitemapFile.tenant_id == self._tenant_id, SitemapFile.domain_id == domain_id
-        )
-        query = sa.select(sa.func.count(sa.distinct(SitemapUrl.url_hash))).where(
-            SitemapUrl.tenant_id == self._tenant_id, SitemapUrl.file_id.in_(files), SitemapUrl.to_scan.is_(None)
-        )
-        return self._session.scalar(query) or 0
+    def totals(self, domain_id: UUID, job_id: UUID) -> tuple[int, int]:
+        """Sitemap files this job read, and distinct URLs now in the domain's inventory."""
+        parameters = {"tenant": self._tenant_id, "domain": domain_id, "job": job_id}
+        row = self._session.execute(_TOTALS, parameters).one()
+        if row.files_with_urls <= 1:
+            return int(row.sitemaps), int(row.urls)
+        return int(row.sitemaps), int(self._session.scalar(_DISTINCT_URLS, parameters) or 0)
 
     def urls(self, job: Job, *, limit: int, cursor: str | None) -> PageOf[UrlView]:
         """The inventory as of a job's scan: each URL once per file that listed it then."""

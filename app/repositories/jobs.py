@@ -61,9 +61,7 @@ class Jobs:
             dispatch_no=1 if at_once else 0,
         )
         if dispatch_seconds is not None:
-            job.dispatch_until = sa.cast(
-                _NOW + sa.func.make_interval(0, 0, 0, 0, 0, 0, dispatch_seconds), sa.DateTime(True)
-            )
+            job.dispatch_until = _NOW + _seconds(dispatch_seconds)
         self._session.add(job)
         self._session.flush()
         return job
@@ -128,10 +126,19 @@ class Jobs:
             raise Aborted("this attempt no longer owns its job")
         return job
 
-    def progress(self, job: Job, percent: int, stats: dict[str, Any]) -> None:
+    def checkpoint(self, job: Job, *, percent: int, stats: dict[str, Any] | None, lease: float) -> None:
+        """Write progress down and prolong the lease: landing a large file may have outlasted it."""
         job.progress = max(job.progress, min(percent, 99))
-        job.stats = stats
+        if stats is not None:
+            job.stats = stats
+        job.lease_until = sa.func.clock_timestamp() + _seconds(lease)
         self._session.flush()
+
+    def seconds_running(self, job_id: UUID) -> float:
+        """Since the job's first claim, on the database's clock."""
+        age = sa.func.extract("epoch", _NOW - Job.started_at)
+        found = self._session.scalar(sa.select(age).where(Job.tenant_id == self._tenant_id, Job.id == job_id))
+        return float(found or 0.0)
 
     def complete(self, job: Job, *, outcome: str, stats: dict[str, Any]) -> None:
         self._end(job, JobStatus.COMPLETE)
@@ -230,7 +237,7 @@ class Jobs:
 
     def _now(self, seconds: float = 0) -> Any:
         """The database's clock: only it counts."""
-        return _NOW if not seconds else _NOW + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+        return _NOW + _seconds(seconds) if seconds else _NOW
 
     def _views(self) -> sa.Select[tuple[Job, Domain, str, dict[str, Any]]]:
         return (
@@ -240,3 +247,7 @@ class Jobs:
             .where(Job.tenant_id == self._tenant_id)
             .execution_options(populate_existing=True)
         )
+
+
+def _seconds(seconds: float) -> sa.ColumnElement[Any]:
+    return sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)

@@ -96,11 +96,18 @@ _DOMAIN_BUSY = sa.text("""
                     available_at = now() + make_interval(secs => :pause)
     WHERE tenant_id = :tenant AND id = :job AND status = 'queued' AND dispatch_no = :dispatch""")
 
+# A row that is locked is being written by its own attempt, which prolongs the lease itself: never wait for it, or one
+# long landing would cost every other job of the process its lease.
 _HEARTBEAT = sa.text("""
+    WITH free AS (
+        SELECT j.tenant_id, j.id FROM jobs j
+        JOIN unnest(CAST(:tenants AS uuid[]), CAST(:jobs AS uuid[]), CAST(:tokens AS uuid[]))
+             AS mine (tenant_id, id, token)
+          ON j.tenant_id = mine.tenant_id AND j.id = mine.id AND j.lease_token = mine.token
+        WHERE j.status = 'running' FOR UPDATE OF j SKIP LOCKED
+    )
     UPDATE jobs SET lease_until = now() + make_interval(secs => :lease)
-    FROM unnest(CAST(:tenants AS uuid[]), CAST(:jobs AS uuid[]), CAST(:tokens AS uuid[])) AS mine (tenant_id, id, token)
-    WHERE jobs.tenant_id = mine.tenant_id AND jobs.id = mine.id AND jobs.lease_token = mine.token
-      AND jobs.status = 'running'
+    FROM free WHERE jobs.tenant_id = free.tenant_id AND jobs.id = free.id
     RETURNING jobs.id""")
 
 # A running job of a batch that is being cancelled stops as well; the sweep ends its row.
@@ -206,7 +213,7 @@ class Queue:
         return Claim(tenant_id, job_id, int(row[0]), int(row[1])) if row else None
 
     def heartbeat(self, held: Sequence[tuple[UUID, UUID, UUID]], *, lease: float) -> set[UUID]:
-        """Prolong the leases of (tenant, job, token); answers the jobs that are still ours."""
+        """Prolong the leases of (tenant, job, token); answers those prolonged. `still_ours` tells of the others."""
         return {row[0] for row in self._session.execute(_HEARTBEAT, {**_columns(held), "lease": lease})}
 
     def still_ours(self, held: Sequence[tuple[UUID, UUID, UUID]]) -> set[UUID]:

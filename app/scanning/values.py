@@ -251,6 +251,7 @@ class SitemapFile:
     kind: DocumentKind = "unknown"
     status: FileStatus = "pending"
     http_status: int | None = None
+    content_hash: bytes | None = None
     bytes: int = 0
     url_count: int = 0  # entries handed on, duplicates within the file included
     rejected: dict[str, int] = field(default_factory=dict)  # reason → how many entries were no URLs
@@ -259,7 +260,6 @@ class SitemapFile:
     retryable: bool = False  # of a failed file
     etag: str | None = None
     last_modified: str | None = None
-    content_hash: bytes | None = None
     complete: bool = False
     oversized: bool = False
 

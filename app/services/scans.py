@@ -1,0 +1,415 @@
+"""One running attempt of one job: claim it, write down what the scan finds, end it.
+
+Every write is fenced by the attempt's token and short; no transaction is open while the scan fetches. After each
+sitemap file the job has a checkpoint: the next attempt goes on from there.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+from app.errors import Aborted, Postponed, ScanFailed
+from app.repositories.hashes import url_key
+from app.repositories.inventory import UrlRow, extras_json
+from app.scanning import page_types
+from app.scanning.urls import site as parse_site
+from app.scanning.values import (
+    Candidate,
+    DiscoveredBy,
+    DocumentKind,
+    Event,
+    FileStatus,
+    Page,
+    PageRead,
+    Resume,
+    RobotsRead,
+    ScanFinished,
+    ScanOptions,
+    ScanStats,
+    Site,
+    SitemapFile,
+    SitemapRead,
+    StoredFile,
+    UrlEntry,
+)
+from app.unit_of_work import Database, TenantUnit
+from models import Job
+
+LONGEST_RETRY = 3_600.0
+PAGE_COLUMNS = ("title", "description", "language", "page_type")
+PAGE_READ_FIELDS = ("url", "final_url", "http_status", "partial", "problem", "links", *PAGE_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """A claimed job with everything a scan needs. `seconds_left` of the job's own time limit, at the claim."""
+
+    tenant_id: UUID
+    job_id: UUID
+    domain_id: UUID
+    token: UUID
+    attempt: int
+    scan_no: int
+    site: Site
+    options: ScanOptions
+    resume: Resume
+    seconds_left: float
+
+
+def claim(
+    database: Database, *, tenant_id: UUID, job_id: UUID, dispatch_no: int, lease: float, worker: str
+) -> Assignment | None:
+    """Make the job ours; None when the message is stale, its batch paused or its domain busy."""
+    token = uuid4()
+    with database.system() as system:
+        claimed = system.queue.claim(
+            tenant_id=tenant_id, job_id=job_id, dispatch_no=dispatch_no, token=token, lease=lease, worker=worker
+        )
+        system.commit()
+    if claimed is None:
+        return None
+    with database.for_tenant(tenant_id) as uow:
+        assignment = _assignment(uow, job_id, token)
+        uow.commit()
+    return assignment
+
+
+def _assignment(uow: TenantUnit, job_id: UUID, token: UUID) -> Assignment:
+    job = uow.jobs.hold(job_id, token)
+    view = uow.jobs.get(job_id)
+    if view is None:
+        raise Aborted("the job is gone")
+    if job.scan_no is None:
+        uow.jobs.set_scan_no(job, uow.domains.next_scan(job.domain_id))
+    options = options_from(view.options)
+    named = job.scheme is not None
+    address = parse_site(f"{job.scheme or 'https'}://{view.domain.host}{view.domain.path}")
+    scheme = cast("Any", job.scheme if named else view.domain.scheme)
+    return Assignment(
+        tenant_id=uow.tenant_id,
+        job_id=job.id,
+        domain_id=job.domain_id,
+        token=token,
+        attempt=job.attempt,
+        scan_no=cast("int", job.scan_no),
+        site=Site(host=address.host, port=address.port, path=address.path, scheme=scheme, scheme_named=named),
+        options=options,
+        resume=_resume(uow, job),
+        seconds_left=options.timeout_seconds - uow.jobs.seconds_running(job_id),
+    )
+
+
+def options_from(stored: dict[str, Any]) -> ScanOptions:
+    """Stored options were checked when they were accepted; names a newer release no longer knows are left out."""
+    known = {field.name for field in fields(ScanOptions)}
+    return ScanOptions(**{name: value for name, value in stored.items() if name in known})
+
+
+def _resume(uow: TenantUnit, job: Job) -> Resume:
+    """Where the job's earlier attempts got to."""
+    reads = uow.inventory.all_reads(job.id)
+    done = {view.url: cast("FileStatus", view.read.status) for view in reads if view.read.status != "pending"}
+    pending = [
+        Candidate(
+            url=view.url,
+            discovered_by=cast("DiscoveredBy", view.read.discovered_by),
+            parent=view.parent_url,
+            depth=view.read.depth,
+        )
+        for view in reads
+        if view.read.status == "pending"
+    ]
+    return Resume(
+        done=done,
+        pending=pending,
+        pages_done=frozenset(uow.pages.urls_of_job(job.id)),
+        stats=stats_from(job.stats),
+    )
+
+
+def stats_from(stored: dict[str, Any] | None) -> ScanStats:
+    known = {field.name for field in fields(ScanStats)}
+    return ScanStats(**{name: int(value) for name, value in (stored or {}).items() if name in known})
+
+
+class StoredInventory:
+    """`app.scanning.values.Inventory` over PostgreSQL: each answer is a transaction of its own."""
+
+    def __init__(self, database: Database, assignment: Assignment) -> None:
+        self._database = database
+        self._assignment = assignment
+
+    def stored_file(self, url: str) -> StoredFile | None:
+        with self._database.for_tenant(self._assignment.tenant_id) as uow:
+            file = uow.inventory.file(self._assignment.domain_id, url)
+        if file is None or file.last_scan is None or file.removed_at is not None or file.kind is None:
+            return None
+        return StoredFile(
+            url=file.url,
+            kind=cast("DocumentKind", file.kind),
+            etag=file.etag,
+            last_modified=file.last_modified,
+            content_hash=file.content_hash,
+            url_count=file.url_count,
+            children=tuple(file.children or ()),
+        )
+
+    def page_candidates(self, limit: int) -> Sequence[str]:
+        with self._database.for_tenant(self._assignment.tenant_id) as uow:
+            return uow.inventory.first_urls(self._assignment.domain_id, limit)
+
+
+class Recorder:
+    """Writes a scan's events down, one fenced transaction each."""
+
+    def __init__(self, database: Database, assignment: Assignment, *, lease: float) -> None:
+        self._database = database
+        self._assignment = assignment
+        self._lease = lease
+
+    def take(self, event: Event) -> None:
+        """:raises Aborted: another attempt owns the job, or it has ended"""
+        match event:
+            case RobotsRead():
+                self._robots(event)
+            case SitemapRead():
+                self._sitemap(event)
+            case PageRead():
+                self._page(event)
+            case ScanFinished():
+                self._finished(event)
+
+    def fail(self, failure: ScanFailed, *, max_attempts: int, base_seconds: float, stats: ScanStats) -> None:
+        """End the job, or put it back for another attempt after a pause."""
+        with self._database.for_tenant(self._assignment.tenant_id) as uow:
+            job = self._hold(uow)
+            told = asdict(stats)
+            if failure.retryable and job.attempt < min(job.max_attempts, max_attempts):
+                pause = next_try(job.attempt, base_seconds, failure.retry_after)
+                uow.jobs.retry_later(job, seconds=pause, code=failure.code, detail=failure.detail, stats=told)
+            else:
+                uow.jobs.fail(job, code=failure.code, detail=failure.detail, retryable=failure.retryable, stats=told)
+            uow.commit()
+
+    def put_back(self, *, seconds: float, reason: str | None, stats: ScanStats | None) -> None:
+        """End this attempt without blame: the job goes on from its checkpoint."""
+        with self._database.for_tenant(self._assignment.tenant_id) as uow:
+            job = self._hold(uow)
+            uow.jobs.put_back(job, seconds=seconds, reason=reason, stats=None if stats is None else asdict(stats))
+            uow.commit()
+
+    def _hold(self, uow: TenantUnit) -> Job:
+        return uow.jobs.hold(self._assignment.job_id, self._assignment.token)
+
+    def _robots(self, event: RobotsRead) -> None:
+        if event.scheme == self._assignment.site.scheme:
+            return
+        with self._database.for_tenant(self._assignment.tenant_id) as uow:
+            self._hold(uow)
+            uow.domains.learn_scheme(self._assignment.domain_id, event.scheme)
+            uow.commit()
+
+    def _sitemap(self, event: SitemapRead) -> None:
+        file = event.file
+        with self._database.for_tenant(self._assignment.tenant_id) as uow:
+            job = self._hold(uow)
+            file_id = uow.inventory.ensure_file(self._assignment.domain_id, file.url)
+            rows = _Rows(event.entries)
+            if file.status in ("pending", "read", "partial"):
+                uow.inventory.land(file_id, self._assignment.scan_no, rows, complete=None)
+            rows.drain()
+            self._settle_file(uow, file_id, file, landed=rows.count > 0)
+            self._record(uow, file_id, file)
+            uow.jobs.checkpoint(job, percent=event_percent(event), stats=_stats(event), lease=self._lease)
+            uow.commit()
+
+    def _settle_file(self, uow: TenantUnit, file_id: int, file: SitemapFile, *, landed: bool) -> None:
+        """What the file's own row keeps. Only a complete read removes URLs, or 404 and 410 on two scans."""
+        scan_no = self._assignment.scan_no
+        if file.status == "unchanged":
+            uow.inventory.update_file(file_id, last_scan=scan_no, gone_scan=None, removed_at=None)
+        elif file.status in ("read", "partial"):
+            if file.complete and landed:
+                uow.inventory.remove_missing(file_id, scan_no)
+            elif file.complete:
+                uow.inventory.remove_urls(file_id, scan_no)
+            uow.inventory.update_file(file_id, **_file_values(file, scan_no))
+        elif file.status == "gone":
+            uow.inventory.met_gone(file_id, scan_no)
+
+    def _record(self, uow: TenantUnit, file_id: int, file: SitemapFile) -> None:
+        """What this job met at the file, and which files it has yet to fetch because of it."""
+        urls = [child.url for child in file.children]
+        if file.status == "unchanged" and not urls:
+            stored = uow.inventory.file(self._assignment.domain_id, file.url)
+            urls = list(stored.children or ()) if stored else []
+        known = uow.inventory.ensure_files(self._assignment.domain_id, [*urls, file.parent] if file.parent else urls)
+        problem = file.problem
+        uow.inventory.record(
+            self._assignment.job_id,
+            file_id,
+            parent_id=known.get(file.parent or ""),
+            discovered_by=file.discovered_by,
+            depth=file.depth,
+            status="failed" if file.status == "pending" else file.status,
+            kind=file.kind,
+            http_status=file.http_status,
+            size=file.bytes,
+            url_count=file.url_count,
+            rejected=file.rejected or None,
+            error_code=problem.code if problem else None,
+            error_detail=problem.detail if problem else None,
+            error_line=problem.line if problem else None,
+            etag=file.etag,
+            content_hash=file.content_hash,
+        )
+        if file.depth < self._assignment.options.max_depth:
+            uow.inventory.expect(
+                self._assignment.job_id,
+                [
+                    {"file_id": known[url], "parent_id": file_id, "discovered_by": "index", "depth": file.depth + 1}
+                    for url in dict.fromkeys(urls)
+                    if url in known
+                ],
+            )
+
+    def _page(self, event: PageRead) -> None:
+        page = event.page
+        readable = page.problem is None or page.partial
+        with self._database.for_tenant(self._assignment.tenant_id) as uow:
+            self._hold(uow)
+            uow.pages.record(
+                job_id=self._assignment.job_id,
+                domain_id=self._assignment.domain_id,
+                url=page.url,
+                values=page_values(page) if readable else None,
+                read={
+                    "is_home": event.is_home,
+                    "final_url": page.final_url,
+                    "http_status": page.http_status,
+                    "partial": page.partial,
+                    "error_code": page.problem.code if page.problem else None,
+                    "error_detail": page.problem.detail if page.problem else None,
+                },
+            )
+            if event.is_home and readable:
+                uow.domains.set_details(self._assignment.domain_id, domain_details(page))
+            uow.commit()
+
+    def _finished(self, event: ScanFinished) -> None:
+        domain_id, job_id = self._assignment.domain_id, self._assignment.job_id
+        with self._database.for_tenant(self._assignment.tenant_id) as uow:
+            job = self._hold(uow)
+            uow.inventory.forget_expected(job_id)
+            if event.outcome in ("sitemaps_found", "unchanged"):
+                uow.inventory.retire_unlisted(domain_id, job_id, self._assignment.scan_no)
+            sitemaps, urls = uow.inventory.totals(domain_id, job_id)
+            uow.domains.scanned(domain_id, job_id=job_id, outcome=event.outcome, sitemaps=sitemaps, urls=urls)
+            uow.jobs.complete(job, outcome=event.outcome, stats={**asdict(event.stats), "urls": urls})
+            uow.commit()
+
+
+class _Rows:
+    """Entries as rows to stage, made while they are read."""
+
+    def __init__(self, entries: Any) -> None:
+        self._entries: Iterator[UrlEntry] = iter(entries)
+        self.count = 0
+
+    def __iter__(self) -> Iterator[UrlRow]:
+        for entry in self._entries:
+            self.count += 1
+            yield url_row(entry)
+
+    def drain(self) -> None:
+        """The scan's contract: entries are consumed to their end."""
+        for _ in self._entries:
+            self.count += 1
+
+
+def url_row(entry: UrlEntry) -> UrlRow:
+    lastmod = entry.lastmod
+    understood = lastmod is not None and lastmod.at is not None
+    return UrlRow(
+        url_hash=url_key(entry.url),
+        url=entry.url,
+        listed=entry.listed if entry.listed != entry.url else None,
+        lastmod=lastmod.at if lastmod else None,
+        lastmod_precision=lastmod.precision if lastmod else None,
+        lastmod_raw=lastmod.raw if lastmod and not understood else None,
+        changefreq=entry.changefreq,
+        priority=entry.priority,
+        page_type=page_types.of_url(entry.url),
+        extras=extras_json(
+            {
+                "images": entry.images,
+                "videos": entry.videos,
+                "news": entry.news,
+                "alternates": entry.alternates,
+                "mobile": entry.mobile,
+                "pagemap": entry.pagemap,
+            }
+        ),
+    )
+
+
+def page_values(page: Page) -> dict[str, Any]:
+    """The columns of `pages`."""
+    kept = {name: getattr(page, name) for name in PAGE_COLUMNS}
+    details = {field.name: getattr(page, field.name) for field in fields(page) if field.name not in PAGE_READ_FIELDS}
+    return {**kept, "details": details}
+
+
+def domain_details(page: Page) -> dict[str, Any]:
+    """The home page's metadata, as a domain shows it."""
+    values = page_values(page)
+    return {**{name: values[name] for name in ("title", "description", "language")}, **values["details"]}
+
+
+def next_try(
+    attempt: int, base: float, retry_after: float | None, *, draw: Callable[[], float] = random.random
+) -> float:
+    """Seconds until the next attempt: doubling, half of it jitter, never earlier than the host asks for.
+
+    >>> [next_try(n, 10, None, draw=lambda: 1.0) for n in (1, 2, 3)]
+    [10.0, 20.0, 40.0]
+    >>> next_try(1, 10, 120, draw=lambda: 0.0)
+    120.0
+    """
+    pause = min(base * 2.0 ** (attempt - 1), LONGEST_RETRY)
+    return max(pause * (0.5 + 0.5 * draw()), min(retry_after or 0.0, LONGEST_RETRY))
+
+
+def postponed_reason(postponed: Postponed) -> str:
+    return postponed.reason
+
+
+def event_percent(event: SitemapRead) -> int:
+    """How far the scan is, as far as it can know: files read of files known."""
+    done, known = getattr(event, "done", 0), getattr(event, "known", 0)
+    return int(100 * done / known) if known else 0
+
+
+def _stats(event: SitemapRead) -> dict[str, Any] | None:
+    stats = getattr(event, "stats", None)
+    return None if stats is None else asdict(stats)
+
+
+def _file_values(file: SitemapFile, scan_no: int) -> dict[str, Any]:
+    """A partial read keeps no validators: the next scan must read the file again."""
+    whole = file.complete
+    return {
+        "kind": file.kind,
+        "etag": file.etag if whole else None,
+        "last_modified": file.last_modified if whole else None,
+        "content_hash": file.content_hash if whole else None,
+        "url_count": file.url_count,
+        "children": [child.url for child in file.children] or None,
+        "last_scan": scan_no,
+        "gone_scan": None,
+        "removed_at": None,
+    }

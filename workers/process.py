@@ -1,0 +1,111 @@
+"""One worker process: `python -m workers.process --queue scans --concurrency 32 --name scans-1`.
+
+`manage.py worker` starts as many as the settings say and watches them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import structlog
+from celery import Celery
+from celery.signals import worker_ready, worker_shutting_down
+
+from app import log as logs
+from app import settings as configuration
+from app.queueing import QUEUES, SCAN_TASK
+from app.stack import liveness
+from workers import celery_app, scan
+from workers.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+MEMORY_SECONDS = 5.0
+PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    arguments = _arguments()
+    settings = configuration.load()
+    logs.configure(settings)
+    runtime = Runtime(settings, name=arguments.name)
+    celery = celery_app.make(settings)
+    _register(celery, runtime)
+    _connect_signals(runtime)
+    runtime.start()
+    threading.Thread(target=_watch_memory, args=(settings.worker_memory_mib,), name="memory", daemon=True).start()
+    try:
+        celery.worker_main(_options(arguments, settings.log_level))
+    finally:
+        runtime.stop()
+
+
+def _register(celery: Celery, runtime: Runtime) -> None:
+    @celery.task(name=SCAN_TASK, ignore_result=True)
+    def scan_domain(tenant_id: str, job_id: str, dispatch_no: int) -> None:
+        scan.run(runtime, UUID(tenant_id), UUID(job_id), dispatch_no)
+
+
+def _connect_signals(runtime: Runtime) -> None:
+    # Weak references would drop these closures at once.
+    @worker_ready.connect(weak=False)
+    def ready(**_: Any) -> None:
+        # Only now: the supervisor must not call a process alive that has not reached its broker.
+        liveness.start()
+        log.info("worker ready", worker=runtime.name)
+
+    @worker_shutting_down.connect(weak=False)
+    def shutting_down(**_: Any) -> None:
+        runtime.drain()
+
+
+def _options(arguments: argparse.Namespace, level: str) -> list[str]:
+    return [
+        "worker",
+        "--pool=threads",
+        f"--concurrency={arguments.concurrency}",
+        f"--queues={arguments.queue}",
+        f"--hostname={arguments.name}@%h",
+        "--task-events",
+        "--without-gossip",
+        "--without-mingle",
+        "--disable-prefetch",
+        f"--loglevel={level}",
+    ]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--queue", choices=QUEUES, default="scans")
+    parser.add_argument("--concurrency", type=int, default=32)
+    parser.add_argument("--name", default="worker")
+    return parser.parse_args()
+
+
+def _watch_memory(limit_mib: int) -> None:
+    """Past its limit a process takes nothing new, puts its scans back at their checkpoints and is replaced."""
+    enough = threading.Event()
+    while not enough.wait(MEMORY_SECONDS):
+        used = resident_mib()
+        if used is not None and used > limit_mib:
+            log.warning("memory limit reached, this process will be replaced", used_mib=used, limit_mib=limit_mib)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+
+
+def resident_mib() -> int | None:
+    """This process's resident memory; None where the kernel does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return pages * PAGE_SIZE >> 20
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""One message, one attempt: claim the job, scan, end it. Whatever happens, the row tells it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from uuid import UUID
+
+import structlog
+
+from app.errors import Aborted, Postponed, ScanFailed, Unavailable
+from app.fetching.client import SiteFetcher
+from app.fetching.control import Control
+from app.scanning import scan
+from app.scanning.values import Event, ScanStats
+from app.services import scans
+from app.services.scans import Assignment, Recorder, StoredInventory
+from workers.leases import SHUTDOWN
+from workers.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+DEADLINE = "deadline"
+
+
+def run(runtime: Runtime, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> None:
+    """Work on the job if the message is still good; a stale one is dropped without a word."""
+    settings = runtime.settings
+    if runtime.draining.is_set():
+        return  # the reaper dispatches it again: at once, if the broker is empty
+    assignment = scans.claim(
+        runtime.database,
+        tenant_id=tenant_id,
+        job_id=job_id,
+        dispatch_no=dispatch_no,
+        lease=settings.lease_seconds,
+        worker=runtime.name,
+    )
+    runtime.upkeep.claimed()
+    if assignment is None:
+        return
+    control = Control(deadline=time.monotonic() + max(assignment.seconds_left, 0.0))
+    with (
+        structlog.contextvars.bound_contextvars(job=str(job_id), tenant=str(tenant_id), attempt=assignment.attempt),
+        runtime.leases.holding(assignment, control),
+    ):
+        _Attempt(runtime, assignment, control).run()
+
+
+class _Attempt:
+    def __init__(self, runtime: Runtime, assignment: Assignment, control: Control) -> None:
+        self._runtime = runtime
+        self._assignment = assignment
+        self._control = control
+        self._recorder = Recorder(runtime.database, assignment, lease=runtime.settings.lease_seconds)
+        self._started = time.monotonic()
+        site, options = assignment.site, assignment.options
+        self._fetcher: SiteFetcher = runtime.transport.fetcher(
+            host=site.host,
+            control=control,
+            concurrency=options.per_host_concurrency,
+            crawl_delay=options.crawl_delay,
+        )
+
+    def run(self) -> None:
+        try:
+            self._work()
+        except ScanFailed:
+            self._end(lambda: self._fail(failure))
+        except Postponed as postponed:
+            seconds, reason = postponed.seconds, postponed.reason
+            self._end(lambda: self._recorder.put_back(seconds=seconds, reason=reason, stats=self._stats()))
+        except Aborted:
+            self._aborted()
+        except Unavailable as error:
+            log.warning("the database went away under a scan", error=str(error))
+            self._end(lambda: self._recorder.put_back(seconds=1.0, reason=None, stats=None))
+        except Exception:  # a defect of ours must cost this job an attempt, never its slot or its lease
+            log.exception("a scan failed by a defect")
+            self._end(lambda: self._fail(ScanFailed("internal")))
+
+    def _work(self) -> None:
+        with closing(self._events()) as events:
+            for event in events:
+                self._recorder.take(event)
+                self._control.check()
+                if self._should_yield():
+                    self._recorder.put_back(seconds=0.0, reason=None, stats=self._stats())
+                    return
+
+    def _events(self) -> Iterator[Event]:  # type: ignore[misc]
+        assignment = self._assignment
+        return scan.run(
+            assignment.site,
+            assignment.options,
+            fetcher=self._fetcher,
+            inventory=StoredInventory(self._runtime.database, assignment),
+            agent=self._runtime.agent,
+            resume=assignment.resume,
+        )
+
+    def _should_yield(self) -> bool:
+        """After a slice others go first; when the process ends, what is done is kept."""
+        if self._runtime.draining.is_set():
+            return True
+        return time.monotonic() - self._started > self._runtime.settings.slice_seconds
+
+    def _aborted(self) -> None:
+        """By its own deadline: failed. By shutdown: put back. Lost or cancelled: the row says so already."""
+        if self._control.reason == DEADLINE:
+            self._end(lambda: self._fail(ScanFailed("job_timeout")))
+        elif self._control.reason == SHUTDOWN:
+            self._end(lambda: self._recorder.put_back(seconds=0.0, reason=None, stats=None))
+        else:
+            log.info("an attempt ended early", reason=self._control.reason)
+
+    def _fail(self, failure: ScanFailed) -> None:
+        settings = self._runtime.settings
+        self._recorder.fail(
+            failure, max_attempts=settings.max_attempts, base_seconds=settings.retry_base_seconds, stats=self._stats()
+        )
+
+    def _end(self, write: object) -> None:
+        try:
+            write()  # type: ignore[operator]
+        except Aborted:
+            log.info("the job was taken over or ended meanwhile")
+        except Unavailable:
+            log.warning("the job's end could not be written; its lease will pass")
+
+    def _stats(self) -> ScanStats:
+        return self._assignment.resume.stats
