@@ -98,7 +98,7 @@ class Transport:
         :raises FetchError, Aborted: as a fetcher does
         """
         target = self.guard.check_url(canonical_url(url, None, "blocked_url"))
-        lifeline = Lifeline(deadline=time.monotonic() + timeout)
+        lifeline = _lifeline(time.monotonic() + timeout, control)
         with self.in_flight(lifeline, control):
             addresses = None if target.rule else self.addresses(target, lifeline, control)
             with self.exchange(target, addresses, lifeline) as exchange:
@@ -179,7 +179,7 @@ class SiteFetcher:
             self._control.check()
             target = self._transport.guard.check_url(url)
             slept += self._admit(target.host)
-            lifeline = Lifeline(deadline=started + slept + self._settings.request_timeout)
+            lifeline = _lifeline(started + slept + self._settings.request_timeout, self._control)
             with self._place(target.host), self._transport.in_flight(lifeline, self._control):
                 outcome = self._hop(target, request, lifeline, url, tuple(hops))
             if isinstance(outcome, Response):
@@ -294,6 +294,10 @@ def canonical_url(url: str, base: str | None, code: str) -> str:
         return canonical(url, base=base, allow_special=True)
     except InvalidUrl as error:
         raise FetchError(code) from error
+
+
+def _lifeline(deadline: float, control: Control) -> Lifeline:
+    return Lifeline(deadline=deadline if control.deadline is None else min(deadline, control.deadline))
 
 
 def _without_www(host: str) -> str:

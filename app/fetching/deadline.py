@@ -96,7 +96,9 @@ class Watchdog:
             self._thread.join()
 
     def _run(self) -> None:
-        while self._busy.wait() and not self._closed.wait(self._tick):
+        while not self._closed.is_set():
+            self._busy.wait()
+            self._closed.wait(self._tick)
             with self._lock:
                 lines = tuple(self._lines)
                 if not lines:

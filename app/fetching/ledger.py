@@ -65,7 +65,8 @@ class LocalLedger:
         self._lock = threading.Lock()
         self._hosts: OrderedDict[str, _Host] = OrderedDict()  # the least lately used first
 
-    def __len__(self) -> int:
+    @property
+    def known_hosts(self) -> int:
         return len(self._hosts)
 
     def enter(self, host: str, *, delay: float, concurrency: int) -> float:

@@ -1,0 +1,551 @@
+"""The real fetcher against servers on loopback: the contract, connections, names, politeness, cancelling."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from app.errors import Aborted, FetchError, Postponed
+from app.fetching import client
+from app.fetching.client import SiteFetcher, Transport
+from app.fetching.control import Control
+from app.fetching.ledger import FAILURES_TO_TRIP, LocalLedger
+from app.settings import Settings
+from tests.conformance_fetcher import HOME, FetcherConformance, Resources, Serve, ask, read
+from tests.fakes import FakeFetcher
+from tests.hostile import Behaviour, HostileServer, answer, path_of, raw
+
+Fetch = Callable[..., SiteFetcher]
+
+
+@pytest.fixture
+def transports() -> Iterator[list[Transport]]:
+    made: list[Transport] = []
+    yield made
+    for transport in made:
+        transport.close()
+
+
+@pytest.fixture
+def fetcher_for(transports: list[Transport]) -> Fetch:
+    """Make a fetcher whose requests to port 80 of any name go to `server` (and 443 to `tls`)."""
+
+    def make(
+        server: HostileServer | None = None,
+        *,
+        tls: HostileServer | None = None,
+        ledger: Any = None,
+        control: Control | None = None,
+        crawl_delay: float | None = None,
+        resolve: Any = None,
+        connect: Any = None,
+        **settings: Any,
+    ) -> SiteFetcher:
+        rules = [f"*:80:127.0.0.1:{server.port}"] if server else []
+        rules += [f"*:443:127.0.0.1:{tls.port}"] if tls else []
+        values = {"connect_to": ",".join(rules), "request_timeout": 2.0, "connect_timeout": 1.0, "dns_timeout": 0.5}
+        transport = client.build(
+            Settings(_env_file=None, **{**values, **settings}),  # type: ignore[call-arg,arg-type]
+            ledger=ledger or LocalLedger(),
+            **({"resolve": resolve} if resolve else {}),
+            **({"connect": connect} if connect else {}),
+        )
+        transports.append(transport)
+        return transport.fetcher(
+            host="www.example.com", control=control or Control(), concurrency=4, crawl_delay=crawl_delay
+        )
+
+    return make
+
+
+def failure(fetcher: SiteFetcher, url: str = HOME, **options: Any) -> FetchError:
+    with pytest.raises(FetchError) as error:
+        fetcher.fetch(ask(url, **options))
+    return error.value
+
+
+class TestFake(FetcherConformance):
+    @pytest.fixture
+    def serve(self) -> Serve:
+        return FakeFetcher
+
+
+class TestReal(FetcherConformance):
+    @pytest.fixture
+    def serve(self, fetcher_for: Fetch) -> Iterator[Serve]:
+        servers: list[HostileServer] = []
+
+        def make(resources: Resources) -> SiteFetcher:
+            servers.append(HostileServer(_site(resources)))
+            return fetcher_for(servers[-1])
+
+        yield make
+        for server in servers:
+            server.__exit__(None, None, None)
+
+
+def _site(resources: Resources) -> Behaviour:
+    def behave(connection: socket.socket, head: bytes) -> bool:
+        fields = {
+            name.lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
+        }
+        status, headers, body = resources.get(f"http://{fields['host']}{path_of(head)}", (404, {}, b""))
+        known = {name.lower(): value for name, value in headers.items()}
+        if fields.get("if-none-match", "-") == known.get("etag") or fields.get("if-modified-since", "-") == known.get(
+            "last-modified"
+        ):
+            connection.sendall(b"HTTP/1.1 304 Not Modified\r\n\r\n")
+            return True
+        lines = tuple(f"{name}: {value}" for name, value in headers.items())
+        return bool(answer(body, status=f"{status} X", headers=lines)(connection, head))
+
+    return behave
+
+
+class TestConnections:
+    def test_one_connection_serves_a_scan(self, fetcher_for: Fetch) -> None:
+        with HostileServer(answer(b"hello")) as server:
+            fetcher = fetcher_for(server)
+            for _ in range(5):
+                assert read(fetcher.fetch(ask())) == b"hello"
+            assert (server.connections, len(server.heads)) == (1, 5)
+            assert fetcher.stats.requests == 5
+            assert fetcher.stats.wire_bytes == 5 * len(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+
+    def test_304_and_empty_redirects_keep_the_connection(self, fetcher_for: Fetch) -> None:
+        def behave(connection: socket.socket, head: bytes) -> bool:
+            redirect = b"HTTP/1.1 302 F\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n"
+            connection.sendall(redirect if path_of(head) == "/" else b"HTTP/1.1 304 N\r\n\r\n")
+            return True
+
+        with HostileServer(behave) as server:
+            fetcher = fetcher_for(server)
+            assert [fetcher.fetch(ask(etag='"x"')).status for _ in range(3)] == [304, 304, 304]
+            assert server.connections == 1
+
+    def test_a_kept_connection_that_went_stale_is_replaced_unseen(self, fetcher_for: Fetch) -> None:
+        def once(connection: socket.socket, head: bytes) -> None:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")  # promises to stay, then leaves
+
+        with HostileServer(once) as server:
+            fetcher = fetcher_for(server)
+            assert [read(fetcher.fetch(ask())) for _ in range(4)] == [b"ok"] * 4
+
+    def test_one_that_closes_upon_the_next_request_is_replaced_too(self, fetcher_for: Fetch) -> None:
+        def behave(connection: socket.socket, head: bytes) -> bool:
+            if len(server.heads) == 2:
+                return False  # the second request meets a closing door
+            return bool(answer(b"ok")(connection, head))
+
+        with HostileServer(behave) as server:
+            fetcher = fetcher_for(server)
+            assert [read(fetcher.fetch(ask())) for _ in range(2)] == [b"ok"] * 2
+            assert server.connections == 2
+
+    def test_hosts_never_share_a_connection(self, fetcher_for: Fetch) -> None:
+        with HostileServer(answer()) as server:
+            fetcher = fetcher_for(server)
+            for name in ("pool-a", "pool-b"):
+                fetcher.fetch(ask(f"http://{name}.example.com/"))
+            assert server.connections == 2
+
+    def test_says_who_it_is_and_carries_nothing_else(
+        self, fetcher_for: Fetch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        netrc = tmp_path / "netrc"
+        netrc.write_text("machine www.example.com login me password secret\n")
+        monkeypatch.setenv("NETRC", str(netrc))
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        cookies = ("Set-Cookie: a=1; Path=/", "Set-Cookie: b=2")
+        with HostileServer(answer(headers=cookies)) as server:
+            fetcher = fetcher_for(server, user_agent="TestBot/1.0 (+https://example.com/bot)")
+            fetcher.fetch(ask())
+            fetcher.fetch(ask())
+        for head in server.heads:
+            names = [line.split(b":")[0].lower() for line in head.split(b"\r\n")[1:] if line]
+            assert names == [b"host", b"user-agent", b"accept", b"accept-encoding"]
+            assert b"TestBot/1.0 (+https://example.com/bot)" in head
+            assert b"\r\nHost: www.example.com\r\n" in head
+
+    def test_a_stored_validator_cannot_inject_a_header(self, fetcher_for: Fetch) -> None:
+        with HostileServer(answer()) as server:
+            fetcher_for(server).fetch(ask(etag='"a"\r\nX-Evil: 1', date="\N{SNOWMAN}"))
+            assert b"Evil" not in server.heads[0]
+            assert b"If-" not in server.heads[0]
+
+
+class TestNames:
+    def test_an_allowed_network_may_be_fetched_by_name(self, fetcher_for: Fetch) -> None:
+        with HostileServer(answer(b"in")) as server:
+            fetcher = fetcher_for(
+                allowed_networks="127.0.0.0/8", allowed_ports=str(server.port), resolve=lambda host: ["127.0.0.1"]
+            )
+            assert read(fetcher.fetch(ask(f"http://www.example.com:{server.port}/"))) == b"in"
+            assert f"Host: www.example.com:{server.port}".encode() in server.heads[0]
+
+    @pytest.mark.parametrize(
+        "answers", [["127.0.0.1"], ["93.184.216.34", "::1"], ["64:ff9b::a00:1"], ["169.254.169.254"], ["fe80::1%1"]]
+    )
+    def test_one_address_that_is_not_allowed_refuses_the_name(self, fetcher_for: Fetch, answers: list[str]) -> None:
+        def connect(sock: socket.socket, address: Any) -> None:
+            pytest.fail("connected")
+
+        assert failure(fetcher_for(resolve=lambda host: answers, connect=connect)).code == "blocked_address"
+
+    def test_a_name_that_changes_its_mind_is_not_asked_twice(self, fetcher_for: Fetch) -> None:
+        asked: list[str] = []
+        went: list[Any] = []
+
+        def rebind(host: str) -> list[str]:
+            asked.append(host)
+            return ["93.184.216.34"] if len(asked) == 1 else ["127.0.0.1"]
+
+        def connect(sock: socket.socket, address: Any) -> None:
+            went.append(address)
+            raise ConnectionRefusedError
+
+        assert failure(fetcher_for(resolve=rebind, connect=connect)).code == "connect_refused"
+        assert (asked, went) == (["www.example.com"], [("93.184.216.34", 80)])
+
+    def test_a_peer_that_is_not_the_pinned_address_gets_no_byte(self, fetcher_for: Fetch) -> None:
+        with HostileServer(answer()) as server:
+
+            def astray(sock: socket.socket, address: Any) -> None:
+                sock.connect(("127.0.0.1", server.port))
+
+            assert failure(fetcher_for(resolve=lambda _: ["93.184.216.34"], connect=astray)).code == "blocked_address"
+        assert server.heads == []
+
+    def test_few_of_many_addresses_are_tried(self, fetcher_for: Fetch) -> None:
+        tried: list[str] = []
+
+        def refuse(sock: socket.socket, address: Any) -> None:
+            tried.append(address[0])
+            raise ConnectionRefusedError
+
+        names = [f"93.184.0.{n}" for n in range(1, 200)] + ["2606:4700::1"]
+        assert failure(fetcher_for(resolve=lambda _: names, connect=refuse)).code == "connect_refused"
+        assert tried == ["93.184.0.1", "2606:4700::1", "93.184.0.2", "93.184.0.3"]
+
+    def test_the_next_address_is_tried_when_one_refuses(self, fetcher_for: Fetch) -> None:
+        with HostileServer(answer(b"second")) as server:
+            url = f"http://www.example.com:{server.port}/"
+            fetcher = fetcher_for(
+                allowed_networks="127.0.0.0/8",
+                allowed_ports=str(server.port),
+                resolve=lambda _: ["127.0.0.9", "127.0.0.1"],
+            )
+            assert [read(fetcher.fetch(ask(url))) for _ in range(2)] == [b"second"] * 2
+            assert server.connections == 1
+
+    def test_a_name_server_that_never_answers_costs_the_dns_budget_only(self, fetcher_for: Fetch) -> None:
+        release = threading.Event()
+        started = time.monotonic()
+        error = failure(fetcher_for(resolve=lambda _: release.wait(20), dns_timeout=0.3))
+        release.set()
+        assert (error.code, error.retryable) == ("dns_timeout", True)
+        assert time.monotonic() - started < 1.5
+
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [
+            (socket.gaierror(socket.EAI_NONAME, "x"), "dns_not_found"),
+            (socket.gaierror(socket.EAI_AGAIN, "x"), "dns_timeout"),
+            (UnicodeError("label too long"), "dns_not_found"),
+            (OSError("x"), "dns_timeout"),
+        ],
+    )
+    def test_failures_of_the_resolver_are_told_apart(self, fetcher_for: Fetch, error: Exception, code: str) -> None:
+        def fail(host: str) -> list[str]:
+            raise error
+
+        assert failure(fetcher_for(resolve=fail)).code == code
+
+    def test_a_name_without_addresses_is_not_found(self, fetcher_for: Fetch) -> None:
+        assert failure(fetcher_for(resolve=lambda _: [])).code == "dns_not_found"
+
+    def test_the_system_is_asked_for_the_absolute_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[Any] = []
+
+        def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> list[Any]:
+            asked.append(host)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 0))]
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        assert client.system_resolve("search.example.com") == ["93.184.216.34"]
+        assert asked == [b"search.example.com."]
+
+    def test_connect_to_needs_no_name_server(self, fetcher_for: Fetch) -> None:
+        with HostileServer(answer(b"staged")) as server:
+            fetcher = fetcher_for(server, resolve=lambda _: pytest.fail("asked"))
+            assert read(fetcher.fetch(ask("http://shop.test/"))) == b"staged"
+            assert b"Host: shop.test\r\n" in server.heads[0]
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def roots(authority: trustme.CA, tmp_path: Path) -> Path:
+    path = tmp_path / "roots.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+class TestTls:
+    URL = "https://www.example.com/"
+
+    def test_the_name_is_what_the_certificate_is_checked_for(
+        self, fetcher_for: Fetch, authority: trustme.CA, roots: Path
+    ) -> None:
+        seen: list[str | None] = []
+        context = server_context(authority, "www.example.com")
+        context.sni_callback = lambda sock, name, ctx: seen.append(name)
+        with HostileServer(answer(b"secure"), tls=context) as server:
+            fetcher = fetcher_for(tls=server, ca_file=roots)
+            assert [read(fetcher.fetch(ask(self.URL))) for _ in range(2)] == [b"secure"] * 2
+            assert (seen, server.connections) == (["www.example.com"], 1)
+
+    def test_a_certificate_for_another_name_is_refused(
+        self, fetcher_for: Fetch, authority: trustme.CA, roots: Path
+    ) -> None:
+        with HostileServer(answer(), tls=server_context(authority, "other.example.com")) as server:
+            assert failure(fetcher_for(tls=server, ca_file=roots), self.URL).code == "tls_failed"
+        assert server.heads == []
+
+    def test_an_unknown_authority_is_refused_whatever_the_environment_says(
+        self, fetcher_for: Fetch, authority: trustme.CA, roots: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+            monkeypatch.setenv(name, str(roots))
+        with HostileServer(answer(), tls=server_context(authority, "www.example.com")) as server:
+            assert failure(fetcher_for(tls=server), self.URL).code == "tls_failed"
+        assert server.heads == []
+
+    def test_plain_http_on_the_tls_port_is_a_tls_failure(self, fetcher_for: Fetch, roots: Path) -> None:
+        with HostileServer(raw(b"HTTP/1.1 200 OK\r\n\r\n"), reads=False) as server:
+            assert failure(fetcher_for(tls=server, ca_file=roots), self.URL).code in ("tls_failed", "reset")
+
+    def test_a_redirect_may_go_down_to_http(self, fetcher_for: Fetch, authority: trustme.CA, roots: Path) -> None:
+        down = answer(b"", status="301 Moved", headers=("Location: http://www.example.com/",))
+        context = server_context(authority, "www.example.com")
+        with HostileServer(down, tls=context) as secure, HostileServer(answer(b"plain")) as plain:
+            response = fetcher_for(plain, tls=secure, ca_file=roots).fetch(ask(self.URL))
+            assert (response.url, read(response)) == (HOME, b"plain")
+
+    def test_a_handshake_that_stalls_ends_at_the_deadline(self, fetcher_for: Fetch, roots: Path) -> None:
+        def stall(connection: socket.socket, head: bytes) -> None:
+            connection.recv(1)  # the ClientHello is never answered
+            gone.wait(10)
+
+        gone = threading.Event()
+        with HostileServer(stall, reads=False) as server:
+            started = time.monotonic()
+            error = failure(fetcher_for(tls=server, ca_file=roots, request_timeout=0.4), self.URL)
+            gone.set()
+        assert error.code in ("timeout", "connect_timeout")
+        assert time.monotonic() - started < 1.5
+
+
+class TestPoliteness:
+    def test_keeps_the_crawl_delay(self, fetcher_for: Fetch) -> None:
+        with HostileServer(answer()) as server:
+            fetcher = fetcher_for(server, crawl_delay=0.3)
+            started = time.monotonic()
+            for _ in fetcher.fetch_all([ask()] * 3, concurrency=3):
+                pass
+            assert time.monotonic() - started >= 0.6
+
+    def test_the_delay_holds_for_the_host_with_and_without_www(self, fetcher_for: Fetch) -> None:
+        with HostileServer(answer()) as server:
+            fetcher = fetcher_for(server, crawl_delay=20.0)
+            for url in (HOME, "http://example.com/", "http://other.example.com/", "http://other.example.com/"):
+                fetcher.fetch(ask(url))
+            with pytest.raises(Postponed):
+                fetcher.fetch(ask("http://example.com/"))
+
+    def test_a_long_pause_is_not_slept_in_the_slot(self, fetcher_for: Fetch) -> None:
+        with HostileServer(answer()) as server:
+            fetcher = fetcher_for(server)
+            fetcher.fetch(ask())
+            fetcher.set_crawl_delay(20.0)
+            fetcher.fetch(ask())
+            with pytest.raises(Postponed) as postponed:
+                fetcher.fetch(ask())
+            assert 15 < postponed.value.seconds <= 20
+
+    @pytest.mark.parametrize("status", ["429 Too Many", "503 Busy"])
+    def test_retry_after_is_heeded_by_all(self, fetcher_for: Fetch, status: str) -> None:
+        ledger = LocalLedger()
+        with HostileServer(answer(status=status, headers=("Retry-After: 77",))) as server:
+            assert fetcher_for(server, ledger=ledger).fetch(ask()).status in (429, 503)
+            with pytest.raises(Postponed) as postponed:
+                fetcher_for(server, ledger=ledger).fetch(ask())
+            assert postponed.value.seconds == pytest.approx(77, abs=2)
+            assert len(server.heads) == 1
+
+    def test_a_failing_host_is_left_alone(self, fetcher_for: Fetch) -> None:
+        with HostileServer(raw(b"")) as server:
+            fetcher = fetcher_for(server)
+            for _ in range(FAILURES_TO_TRIP):
+                assert failure(fetcher).code == "reset"
+            with pytest.raises(Postponed):
+                fetcher.fetch(ask())
+
+    def test_404_is_no_failure_of_the_host(self, fetcher_for: Fetch) -> None:
+        with HostileServer(answer(status="404 No")) as server:
+            fetcher = fetcher_for(server)
+            assert [fetcher.fetch(ask()).status for _ in range(3 * FAILURES_TO_TRIP)] == [404] * 15
+
+    def test_5xx_in_a_row_are(self, fetcher_for: Fetch) -> None:
+        with HostileServer(answer(status="500 Oh")) as server:
+            fetcher = fetcher_for(server)
+            for _ in range(FAILURES_TO_TRIP):
+                assert fetcher.fetch(ask()).status == 500
+            with pytest.raises(Postponed):
+                fetcher.fetch(ask())
+
+    def test_the_place_is_given_back_after_every_outcome(self, fetcher_for: Fetch) -> None:
+        ledger = LocalLedger()
+        loop = answer(b"", status="302 F", headers=("Location: /",))
+        with HostileServer(loop) as server:
+            fetcher = fetcher_for(server, ledger=ledger, host_concurrency=1)
+            for _ in range(3):
+                assert failure(fetcher).code == "too_many_redirects"
+            failure(fetcher, "http://www.example.com:22/")
+        assert ledger.enter("www.example.com", delay=0, concurrency=1) == 0.0
+
+    def test_postponed_comes_after_the_others_are_settled(self, fetcher_for: Fetch) -> None:
+        ledger = LocalLedger()
+        ledger.cool_down("slow.example.com", 60)
+        with HostileServer(answer(b"ok")) as server:
+            fetcher = fetcher_for(server, ledger=ledger)
+            urls = [HOME, "http://slow.example.com/", HOME + "a", HOME + "b"]
+            outcomes = fetcher.fetch_all([ask(url) for url in urls], concurrency=4)
+            assert read(next(outcomes)) == b"ok"  # type: ignore[arg-type]
+            with pytest.raises(Postponed):
+                next(outcomes)
+        assert ledger.enter("www.example.com", delay=0, concurrency=1) == 0.0
+
+
+class TestAbort:
+    def test_a_cancel_ends_a_request_in_flight_within_a_second(self, fetcher_for: Fetch) -> None:
+        control = Control()
+        with HostileServer(raw(b"HTTP/1.1 200 OK\r\n\r\n", b"x", pause=0.05, forever=True)) as server:
+            fetcher = fetcher_for(server, control=control, request_timeout=20.0)
+            timer = threading.Timer(0.2, control.abort, ("cancelled by the user",))
+            timer.start()
+            started = time.monotonic()
+            with pytest.raises(Aborted, match="cancelled by the user"):
+                list(fetcher.fetch_all([ask()] * 3, concurrency=3))
+            assert time.monotonic() - started < 1.2
+            timer.join()
+
+    def test_a_cancel_ends_a_connection_attempt(self, fetcher_for: Fetch) -> None:
+        control = Control()
+        with socket.socket() as full:  # a listener whose queue is full lets a connect hang
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            port = full.getsockname()[1]
+            fillers = [socket.socket() for _ in range(4)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", port))
+            fetcher = fetcher_for(
+                connect_to=f"*:80:127.0.0.1:{port}", control=control, request_timeout=20.0, connect_timeout=20.0
+            )
+            timer = threading.Timer(0.2, control.abort, ("lease lost",))
+            timer.start()
+            started = time.monotonic()
+            with pytest.raises(Aborted):
+                fetcher.fetch(ask())
+            assert time.monotonic() - started < 1.2
+            timer.join()
+            for filler in fillers:
+                filler.close()
+
+    def test_a_cancel_ends_a_polite_pause(self, fetcher_for: Fetch) -> None:
+        control = Control()
+        with HostileServer(answer()) as server:
+            fetcher = fetcher_for(server, control=control, crawl_delay=4.5)
+            fetcher.fetch(ask())
+            timer = threading.Timer(0.1, control.abort, ("cancelled",))
+            timer.start()
+            started = time.monotonic()
+            with pytest.raises(Aborted):
+                fetcher.fetch(ask())
+            assert time.monotonic() - started < 1.0
+            timer.join()
+
+    def test_a_cancel_ends_waiting_for_a_name(self, fetcher_for: Fetch) -> None:
+        control, release = Control(), threading.Event()
+        fetcher = fetcher_for(control=control, resolve=lambda _: release.wait(20), dns_timeout=20, request_timeout=20)
+        timer = threading.Timer(0.1, control.abort, ("cancelled",))
+        timer.start()
+        started = time.monotonic()
+        with pytest.raises(Aborted):
+            fetcher.fetch(ask())
+        assert time.monotonic() - started < 1.0
+        release.set()
+        timer.join()
+
+    def test_nothing_is_sent_after_an_abort(self, fetcher_for: Fetch) -> None:
+        control = Control()
+        control.abort("shutting down")
+        with HostileServer(answer()) as server:
+            with pytest.raises(Aborted):
+                fetcher_for(server, control=control).fetch(ask())
+        assert server.connections == 0
+
+    def test_work_past_its_own_deadline_is_aborted(self, fetcher_for: Fetch) -> None:
+        control = Control(deadline=time.monotonic() + 0.3)
+        with HostileServer(raw(b"HTTP/1.1 200 OK\r\n\r\n", b"x", pause=0.05, forever=True)) as server:
+            started = time.monotonic()
+            with pytest.raises(Aborted):
+                fetcher_for(server, control=control, request_timeout=20.0).fetch(ask())
+            assert time.monotonic() - started < 1.2
+
+
+class TestPost:
+    def deliver(self, fetcher: SiteFetcher, url: str = HOME) -> client.Posted:
+        return fetcher._transport.post(
+            url, body=b'{"a":1}', headers={"Content-Type": "application/json"}, control=Control(), timeout=1.0
+        )
+
+    def test_sends_body_and_headers_and_learns_the_status_only(self, fetcher_for: Fetch) -> None:
+        with HostileServer(answer(b"secret banner", status="202 Accepted")) as server:
+            assert self.deliver(fetcher_for(server)) == client.Posted(202, None)
+            assert server.heads[0].startswith(b"POST / HTTP/1.1\r\n")
+            assert b"Content-Type: application/json\r\n" in server.heads[0]
+            assert b"Content-Length: 7\r\n" in server.heads[0]
+
+    def test_follows_no_redirect_and_reads_no_body(self, fetcher_for: Fetch) -> None:
+        drip = raw(b"HTTP/1.1 302 F\r\nLocation: http://127.0.0.1/\r\n\r\n", b"x" * 1000, forever=True)
+        with HostileServer(drip) as server:
+            assert self.deliver(fetcher_for(server)).status == 302
+            assert server.connections == 1
+
+    def test_the_same_guard_stands_at_the_door(self, fetcher_for: Fetch) -> None:
+        fetcher = fetcher_for(resolve=lambda _: ["127.0.0.1"])
+        for url in ("http://169.254.169.254/", HOME):
+            with pytest.raises(FetchError) as error:
+                self.deliver(fetcher, url)
+            assert error.value.code == "blocked_address"
