@@ -42,8 +42,9 @@ SETTINGS = {
     "log_timezone": "UTC",
     "log_checkpoints": "off",
 }
-# Nothing here survives a power cut, and all of it a crash of the server: for tests.
-FLEETING = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_wal_size": "8GB"}
+# For tests: survives a kill of the server, not of the machine. Commits stay synchronous, for an
+# asynchronous one is lost with the server's memory.
+FLEETING = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "8GB"}
 INITDB = (
     *("--username=postgres", "--auth=scram-sha-256", "--pwfile=/dev/stdin", "--no-sync"),
     *("--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions"),
@@ -148,15 +149,16 @@ class Postgres(Server):
     def _sql(self, directory: Path, statements: str) -> None:
         """Run statements, each ended by an empty line, with no server running."""
         quiet = ["-c", "log_min_error_statement=panic", "-c", "log_checkpoints=off"]
-        output = self._run(directory, "postgres", "--single", "-j", *quiet, stdin=statements)
+        output = self._run(directory, "postgres", "--single", "-j", *quiet, "postgres", stdin=statements)
         if b"ERROR:" in output:
             raise StackError(f"PostgreSQL could not be set up: {output.decode(errors='replace').strip()}")
 
     def _run(self, directory: Path, name: str, *options: str, stdin: str = "") -> bytes:
-        argv = [str(self._programs / name), *options, "-D", self.as_told(directory)]
+        argv = [str(self._programs / name), *options]
+        env = {**ENVIRONMENT, "PGDATA": self.as_told(directory)}
         with input_of(stdin, self.account) as file:
             status, output = run(
-                Program(name=name, argv=argv, cwd=directory, env=ENVIRONMENT, account=self.account, stdin=file)
+                Program(name=name, argv=argv, cwd=directory, env=env, account=self.account, stdin=file)
             )
         if status != 0:
             raise StackError(f"{name} failed: {output.decode(errors='replace').strip()}")
