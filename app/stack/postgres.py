@@ -83,6 +83,7 @@ class Postgres(Server):
         self._programs = postgres_programs(self.account)
         self._secrets = secrets
         self._durable = durable
+        self._marker = self.home / "passwords.sha256"
 
     def url(self, role: Role) -> str:
         return self._url(f"scrapersky_{role}", self._password(role), DATABASE)
@@ -115,10 +116,11 @@ class Postgres(Server):
         shutil.rmtree(draft, ignore_errors=True)  # a kill left it half made
         self.make_data(draft)
         self._run(draft, "initdb", *INITDB, stdin=f"{self._secrets.superuser_password}\n")
-        self._sql(draft, CREATION)
+        self._sql(draft, CREATION + self._passwords())
         if self._durable:
             self._run(draft, "initdb", "--sync-only", *SYNC)
         draft.rename(self.data)
+        write_private(self._marker, self._digest())
 
     def _check_version(self) -> None:
         try:
@@ -133,18 +135,23 @@ class Postgres(Server):
 
     def _set_passwords(self) -> None:
         """Bring the cluster's passwords in line with the secrets, should those have been made anew."""
-        statements = "".join(
-            f"ALTER ROLE {role} PASSWORD '{password}';\n\n"
-            for role, password in (
-                ("postgres", self._secrets.superuser_password),
-                *((f"scrapersky_{role}", self._password(role)) for role in ROLES),
-            )
-        )
-        digest = hashlib.sha256(statements.encode()).hexdigest()
-        marker = self.home / "passwords.sha256"
-        if not marker.exists() or marker.read_text(encoding="utf-8") != digest:
-            self._sql(self.data, statements)
-            write_private(marker, digest)
+        if self._passwords_set() != self._digest():
+            self._sql(self.data, self._passwords())
+            write_private(self._marker, self._digest())
+
+    def _passwords_set(self) -> str | None:
+        try:
+            return self._marker.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def _passwords(self) -> str:
+        words = {"postgres": self._secrets.superuser_password}
+        words.update({f"scrapersky_{role}": self._password(role) for role in ROLES})
+        return "".join(f"ALTER ROLE {role} PASSWORD '{word}';\n\n" for role, word in words.items())
+
+    def _digest(self) -> str:
+        return hashlib.sha256(self._passwords().encode()).hexdigest()
 
     def _sql(self, directory: Path, statements: str) -> None:
         """Run statements, each ended by an empty line, with no server running."""

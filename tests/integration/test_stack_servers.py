@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import util
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,8 +28,10 @@ from redis.retry import Retry
 from app.errors import StackError
 from app.settings import Settings
 from app.stack import binaries, process, servers
+from app.stack.child import Child
 from app.stack.process import Account, Program
 from app.stack.servers import Servers
+from app.stack.supervisor import Supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -260,6 +263,27 @@ def test_killed_servers_come_back_with_everything(tmp_path):
         until(back)
         assert stack.revive() is None
         assert not {stack.postgres.pid, stack.valkey.pid} & set(before)
+
+
+def test_under_a_supervisor_a_killed_database_is_back_without_anybody_asking(tmp_path):
+    with start(tmp_path) as stack:
+        write_row(stack.settings.owner_database_url)
+        before = stack.postgres.pid
+
+        def kill_and_wait() -> None:
+            try:
+                os.kill(before, signal.SIGKILL)
+                until(lambda: stack.postgres.pid != before and stack.postgres.answers())
+            finally:
+                supervisor.stop()
+
+        idle = Child(name="idle", argv=["/bin/sh", "-c", "exec sleep 60"])
+        supervisor = Supervisor([[idle]], upkeep=stack.revive)
+        with ThreadPoolExecutor(1) as pool:
+            played = pool.submit(kill_and_wait)
+            assert supervisor.run() == 0
+            played.result(30)
+        assert rows(stack.settings.owner_database_url) == 1
 
 
 KILLED = """
