@@ -38,6 +38,7 @@ _MONTHS: Final = {
 }
 # RFC 822, 5.1; names that mean several zones are left out and read as UTC
 _ZONES: Final = {"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7, "CET": 1}
+_PLAIN_LENGTHS: Final = frozenset(map(len, ("2004-12-23", "2004-12-23T18:00:15Z", "2004-12-23T18:00:15+00:00")))
 _OFFSET = re.compile(r"([+\-])(\d\d):?(\d\d)?$")
 
 
@@ -54,12 +55,27 @@ def parse_lastmod(raw: str) -> Lastmod:
     >>> parse_lastmod("soon")
     Lastmod(at=None, precision=None, raw='soon')
     """
+    if len(raw) in _PLAIN_LENGTHS and raw[4] == raw[7] == "-" and raw[10:11] in ("", "T"):
+        known = _plain(raw)
+        if known is not None:
+            return known
     raw = raw[:MAX_LENGTH]
     for form in _FORMS:
         found = form.fullmatch(raw)
         if found:
             return _build(found.groupdict(), raw)
     return Lastmod(None, None, raw)
+
+
+def _plain(raw: str) -> Lastmod | None:
+    """What nearly every sitemap writes, and `datetime` reads by itself."""
+    try:
+        at = datetime.fromisoformat(raw)
+    except ValueError:
+        return None
+    if len(raw) == 10:
+        return Lastmod(at.replace(tzinfo=UTC), "day", raw)
+    return Lastmod(at, "second", raw) if at.tzinfo is UTC else None
 
 
 def _build(parts: dict[str, str | None], raw: str) -> Lastmod:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
@@ -11,8 +10,9 @@ from lxml import etree
 
 from app.errors import InvalidUrl
 from app.scanning.dates import parse_lastmod
-from app.scanning.urls import canonical
-from app.scanning.values import ChildEntry, Lastmod, Limits, UrlEntry
+from app.scanning.repair import FIELDS
+from app.scanning.urls import are_canonical, canonical
+from app.scanning.values import ChildEntry, Limits, UrlEntry
 
 Entry = UrlEntry | ChildEntry
 CHANGEFREQS: Final = frozenset({"always", "hourly", "daily", "weekly", "monthly", "yearly", "never"})
@@ -34,24 +34,27 @@ class Listing:
     def canonical(self, listed: str) -> str | None:
         """The URL that stood in the document. Names without public meaning are recorded all the same."""
         try:
-            return self._canonical(listed)
+            return canonical(listed, base=self.url, allow_special=True, max_length=self.limits.url_length)
         except InvalidUrl as error:
-            self.rejected[error.reason] = self.rejected.get(error.reason, 0) + 1
+            if error.reason == "control_character" and (whole := _BROKEN_LINE.sub("", listed)) != listed:
+                # a URL that an editor broke over lines: browsers drop the break as well (WHATWG URL, 4.4)
+                return self.canonical(whole)
+            self.reject(error.reason)
             return None
 
-    def _canonical(self, listed: str) -> str:
-        length = self.limits.url_length
-        try:
-            return canonical(listed, base=self.url, allow_special=True, max_length=length)
-        except InvalidUrl as error:
-            if error.reason != "control_character":
-                raise
-            # a URL that an editor broke over lines: browsers drop the break as well (WHATWG URL, 4.4)
-            unbroken = _BROKEN_LINE.sub("", listed)
-            return canonical(unbroken, base=self.url, allow_special=True, max_length=length)
+    def are_canonical(self, urls: list[str]) -> bool:
+        return are_canonical(urls, allow_special=True, max_length=self.limits.url_length)
+
+    def reject(self, reason: str) -> None:
+        self.rejected[reason] = self.rejected.get(reason, 0) + 1
 
     def trimmed(self, text: str | None) -> str:
-        return text.strip().strip(_BLANKS).strip()[: self.limits.text_length] if text else ""
+        if not text:
+            return ""
+        text = text.strip()
+        if not text.isascii():
+            text = text.strip(_BLANKS).strip()
+        return text[: self.limits.text_length]
 
     def flowing(self, text: str | None) -> str:
         """Text with its line breaks and runs of blanks made one blank each."""
@@ -83,28 +86,18 @@ def local_name(tag: str) -> str:
 
 
 @lru_cache(maxsize=4_096)
-def _is_extension(tag: str) -> bool:
-    return bool(_EXTENSION.search(tag.rpartition("}")[0]))
+def _field_name(tag: str) -> str:
+    """The local name, but "" for `<image:loc>` and its like where an entry's own field is looked for."""
+    namespace, _, name = tag.rpartition("}")
+    return "" if name in FIELDS and _EXTENSION.search(namespace) else name
 
 
 def attributes_of(element: etree._Element) -> dict[str, str]:
-    return {local_name(str(name)): str(value) for name, value in element.attrib.items()}
+    return {local_name(str(name)): str(value) for name, value in element.items()}
 
 
-class _Draft:
-    """An entry being read. A second `<loc>` in it starts another entry, as crawler-commons has it."""
-
-    def __init__(self) -> None:
-        self.loc = ""
-        self.lastmod: Lastmod | None = None
-        self.changefreq: str | None = None
-        self.priority: float | None = None
-        self.images: list[dict[str, Any]] = []
-        self.videos: list[dict[str, Any]] = []
-        self.news: dict[str, Any] | None = None
-        self.alternates: list[dict[str, str]] = []
-        self.mobile = False
-        self.pagemap: list[dict[str, Any]] = []
+def _draft() -> UrlEntry:
+    return UrlEntry("", "", None, None, None, [], [], None, [], False, [])
 
 
 class SitemapReader:
@@ -112,73 +105,75 @@ class SitemapReader:
 
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
+        self._extras = listing.limits.extras_per_entry
 
-    def read(self, root: etree._Element) -> Iterator[Entry]:
-        for element in root:
-            name = local_name(str(element.tag))
+    def read(self, root: etree._Element) -> list[Entry]:
+        entries: list[Entry] = []
+        self._frame(root, entries)
+        return entries
+
+    def _frame(self, frame: etree._Element, entries: list[Entry]) -> None:
+        for element in frame:
+            name = _field_name(str(element.tag))
             if name in FRAMES:
-                yield from self.read(element)
-            elif name == "url":
-                yield from self._urls(element)
-            elif name == "sitemap":
-                yield from self._children(element)
-            elif name == "loc" and not _is_extension(str(element.tag)):
-                yield from self._orphan(element)
+                self._frame(element, entries)
+            elif name in ("url", "sitemap"):
+                self._entry(element, entries, is_child=name == "sitemap")
+            elif name == "loc":  # in no entry at all
+                draft = _draft()
+                draft.listed = self._listing.trimmed(element.text)
+                self._finish(draft, entries, is_child=False)
 
-    def _orphan(self, element: etree._Element) -> Iterator[Entry]:
-        """A `<loc>` that stands in no entry."""
-        draft = _Draft()
-        draft.loc = self._listing.trimmed(element.text)
-        yield from self._url(draft)
-
-    def _drafts(self, entry: etree._Element) -> Iterator[_Draft]:
-        draft = _Draft()
-        bare = self._listing.trimmed(entry.text)
-        for field in entry:
-            name = local_name(str(field.tag))
-            if name == "loc" and not _is_extension(str(field.tag)):
-                loc = self._listing.trimmed(field.text)
-                if draft.loc and loc:
-                    yield draft
-                    draft = _Draft()
-                draft.loc = loc or draft.loc
+    def _entry(self, element: etree._Element, entries: list[Entry], *, is_child: bool) -> None:
+        """Read one entry; a second `<loc>` in it starts another, as crawler-commons has it."""
+        draft = _draft()
+        trimmed = self._listing.trimmed
+        for field in element:
+            name = _field_name(str(field.tag))
+            if name == "loc":
+                loc = trimmed(field.text)
+                if draft.listed and loc:
+                    self._finish(draft, entries, is_child=is_child)
+                    draft = _draft()
+                draft.listed = loc or draft.listed
+            elif name == "lastmod":
+                raw = trimmed(field.text)
+                draft.lastmod = parse_lastmod(raw) if raw else None
+            elif name == "link":
+                self._link(draft, field)
             else:
                 self._take(draft, name, field)
-        draft.loc = draft.loc or bare
-        yield draft
+        if not draft.listed:
+            draft.listed = trimmed(element.text)  # a URL without its <loc>
+        self._finish(draft, entries, is_child=is_child)
 
-    def _take(self, draft: _Draft, name: str, field: etree._Element) -> None:
-        if name == "lastmod":
-            draft.lastmod = self._lastmod(field.text)
-        elif name == "changefreq":
+    def _finish(self, draft: UrlEntry, entries: list[Entry], *, is_child: bool) -> None:
+        url = self._listing.canonical(draft.listed)
+        if url is None:
+            return
+        draft.url = url
+        entries.append(ChildEntry(url, draft.listed, draft.lastmod) if is_child else draft)
+
+    def _link(self, draft: UrlEntry, field: etree._Element) -> None:
+        language, href = field.get("hreflang"), self._listing.trimmed(field.get("href"))
+        if href and language and len(draft.alternates) < self._extras:
+            draft.alternates.append({"hreflang": self._listing.trimmed(str(language)), "href": href})
+
+    def _take(self, draft: UrlEntry, name: str, field: etree._Element) -> None:
+        if name == "changefreq":
             draft.changefreq = read_changefreq(self._listing.trimmed(field.text))
         elif name == "priority":
             draft.priority = read_priority(self._listing.trimmed(field.text))
-        elif name == "link":
-            self._take_link(draft, field)
-        else:
-            self._take_extension(draft, name, field)
-
-    def _take_link(self, draft: _Draft, field: etree._Element) -> None:
-        given = attributes_of(field)
-        href = self._listing.trimmed(given.get("href"))
-        if href and given.get("hreflang") and self._room(draft.alternates):
-            draft.alternates.append({"hreflang": self._listing.trimmed(given["hreflang"]), "href": href})
-
-    def _take_extension(self, draft: _Draft, name: str, field: etree._Element) -> None:
-        if name == "image" and self._room(draft.images):
+        elif name == "image" and len(draft.images) < self._extras:
             draft.images.append(self._facts(field))
-        elif name == "video" and self._room(draft.videos):
+        elif name == "video" and len(draft.videos) < self._extras:
             draft.videos.append(self._facts(field))
         elif name == "news" and draft.news is None:
             draft.news = self._facts(field)
         elif name == "mobile":
             draft.mobile = True
         elif name == "PageMap":
-            draft.pagemap += self._pagemap(field)[: self._listing.limits.extras_per_entry - len(draft.pagemap)]
-
-    def _room(self, extras: list[Any]) -> bool:
-        return len(extras) < self._listing.limits.extras_per_entry
+            draft.pagemap += self._pagemap(field)[: self._extras - len(draft.pagemap)]
 
     def _facts(self, element: etree._Element) -> dict[str, Any]:
         """Flatten an extension's element: nested names and attributes are joined with `_`, repeats make a list.
@@ -188,22 +183,21 @@ class SitemapReader:
         """
         facts: dict[str, Any] = {}
         for child in element:
-            self._add_facts(facts, child)
+            name = local_name(str(child.tag))
+            text = self._listing.flowing(child.text)
+            if name == "price":
+                self._add(facts, name, {**({"value": text} if text else {}), **self._attributes(child)}, listed=True)
+                continue
+            if text:
+                self._add(facts, name, text, listed=name == "tag")
+            for key, value in self._attributes(child).items():
+                self._add(facts, f"{name}_{key}", value)
+            for key, value in self._facts(child).items() if len(child) else ():
+                self._add(facts, f"{name}_{key}", value)
         return facts
 
-    def _add_facts(self, facts: dict[str, Any], child: etree._Element) -> None:
-        name = local_name(str(child.tag))
-        text = self._listing.flowing(child.text)
-        given = {key: self._listing.flowing(value) for key, value in attributes_of(child).items()}
-        if name == "price":
-            self._add(facts, "price", {**({"value": text} if text else {}), **given}, listed=True)
-            return
-        if text:
-            self._add(facts, name, text, listed=name == "tag")
-        for key, value in given.items():
-            self._add(facts, f"{name}_{key}", value)
-        for key, value in self._facts(child).items() if len(child) else ():
-            self._add(facts, f"{name}_{key}", value)
+    def _attributes(self, element: etree._Element) -> dict[str, str]:
+        return {name: self._listing.flowing(value) for name, value in attributes_of(element).items()}
 
     def _add(self, facts: dict[str, Any], name: str, value: Any, *, listed: bool = False) -> None:
         if name not in facts:
@@ -212,92 +206,66 @@ class SitemapReader:
             return
         if not isinstance(facts[name], list):
             facts[name] = [facts[name]]
-        if self._room(facts[name]):
+        if len(facts[name]) < self._extras:
             facts[name].append(value)
 
     def _pagemap(self, element: etree._Element) -> list[dict[str, Any]]:
         objects = []
         for item in element:
-            given = {key: self._listing.flowing(value) for key, value in attributes_of(item).items()}
             values: dict[str, Any] = {}
             for attribute in item:
-                about = attributes_of(attribute)
-                value = self._listing.flowing(attribute.text) or self._listing.flowing(about.get("value"))
-                self._add(values, self._listing.flowing(about.get("name")), value)
-            objects.append({**given, "attributes": values})
+                about = self._attributes(attribute)
+                value = self._listing.flowing(attribute.text) or about.get("value", "")
+                self._add(values, about.get("name", ""), value)
+            objects.append({**self._attributes(item), "attributes": values})
         return objects
-
-    def _lastmod(self, text: str | None) -> Lastmod | None:
-        raw = self._listing.trimmed(text)
-        return parse_lastmod(raw) if raw else None
-
-    def _urls(self, element: etree._Element) -> Iterator[Entry]:
-        for draft in self._drafts(element):
-            yield from self._url(draft)
-
-    def _url(self, draft: _Draft) -> Iterator[Entry]:
-        url = self._listing.canonical(draft.loc)
-        if url is not None:
-            yield UrlEntry(
-                url,
-                draft.loc,
-                draft.lastmod,
-                draft.changefreq,
-                draft.priority,
-                draft.images,
-                draft.videos,
-                draft.news,
-                draft.alternates,
-                draft.mobile,
-                draft.pagemap,
-            )
-
-    def _children(self, element: etree._Element) -> Iterator[Entry]:
-        for draft in self._drafts(element):
-            url = self._listing.canonical(draft.loc)
-            if url is not None:
-                yield ChildEntry(url, draft.loc, draft.lastmod)
 
 
 # The grammar nearly every sitemap is written in: entries of these fields in this order, no prefixes, no CDATA, no
 # comments, no references but XML's own five. A stretch that consists of nothing else is well formed by
-# construction, and reading it this way costs a third of parsing it. Anything else takes the long way.
-_TEXT = r"[^<&]*+(?:&(?:amp|lt|gt|quot|apos);[^<&]*+)*+"
+# construction, and reading it this way costs half of parsing it. Anything else takes the long way.
 _PLAIN = re.compile(
-    rf"(\s*+<url>\s*+<loc>({_TEXT})</loc>\s*+(?:<lastmod>({_TEXT})</lastmod>\s*+)?+"
-    rf"(?:<changefreq>({_TEXT})</changefreq>\s*+)?+(?:<priority>({_TEXT})</priority>\s*+)?+</url>)",
+    r"[ \t\r\n]*+<url>[ \t\r\n]*+<loc>([^<]*+)</loc>[ \t\r\n]*+"
+    r"(?:<lastmod>([^<]*+)</lastmod>[ \t\r\n]*+)?+"
+    r"(?:<changefreq>([^<]*+)</changefreq>[ \t\r\n]*+)?+"
+    r"(?:<priority>([^<]*+)</priority>[ \t\r\n]*+)?+</url>",
 )
+_OTHER_REFERENCE = re.compile("&(?!(?:amp|lt|gt|quot|apos);)")
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
-def plain_entries(text: str, listing: Listing) -> list[UrlEntry] | None:
+def plain_entries(text: str, listing: Listing) -> list[Entry] | None:
     """The entries of a stretch in the plain grammar; None where it is not in it, to the last character."""
-    found = _PLAIN.findall(text)
-    if sum([len(entry[0]) for entry in found]) != len(text) or _NOT_XML.search(text):
+    if not _PLAIN.match(text) or _OTHER_REFERENCE.search(text) or _NOT_XML.search(text):
         return None
-    entries = []
-    for _, loc, lastmod, changefreq, priority in found:
-        listed = listing.trimmed(_unescaped(loc) if "&" in loc else loc)
-        url = listing.canonical(listed)
-        if url is None:
-            continue
-        raw = listing.trimmed(_unescaped(lastmod)) if lastmod else ""
-        entries.append(  # by position: this runs once a URL
-            UrlEntry(
-                url,
-                listed,
-                parse_lastmod(raw) if raw else None,
-                read_changefreq(changefreq) if changefreq else None,
-                read_priority(priority.strip()) if priority else None,
-                [],
-                [],
-                None,
-                [],
-                False,
-                [],
-            )
+    parts = _PLAIN.split(text)
+    if any(parts[::5]):  # what stands between the entries: it must be nothing
+        return None
+    listed = _values(parts[1::5], listing)
+    dates = [parse_lastmod(raw) if raw else None for raw in _values(parts[2::5], listing)]
+    urls = listed if listing.are_canonical(listed) else map(listing.canonical, listed)
+    return [  # by position: this runs once a URL
+        UrlEntry(
+            url,
+            loc,
+            lastmod,
+            read_changefreq(changefreq) if changefreq else None,
+            read_priority(priority) if priority else None,
+            [],
+            [],
+            None,
+            [],
+            False,
+            [],
         )
-    return entries
+        for url, loc, lastmod, changefreq, priority in zip(urls, listed, dates, parts[3::5], parts[4::5], strict=True)
+        if url is not None
+    ]
+
+
+def _values(texts: list[str], listing: Listing) -> list[str]:
+    trimmed = listing.trimmed
+    return [trimmed(_unescaped(text) if text and "&" in text else text) for text in texts]
 
 
 def _unescaped(text: str) -> str:
@@ -305,6 +273,7 @@ def _unescaped(text: str) -> str:
     >>> _unescaped("a=1&amp;b=&lt;2&gt;&amp;lt;")
     'a=1&b=<2>&lt;'
     """
-    for name, char in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&")):
-        text = text.replace(name, char)
-    return text
+    if text.count("&") != text.count("&amp;"):
+        for name, char in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'")):
+            text = text.replace(name, char)
+    return text.replace("&amp;", "&")

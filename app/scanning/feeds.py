@@ -9,7 +9,7 @@ from typing import Any, Final
 from lxml import etree
 
 from app.scanning.dates import parse_lastmod
-from app.scanning.entries import Listing, attributes_of, local_name
+from app.scanning.entries import Entry, Listing, attributes_of, local_name
 from app.scanning.values import Lastmod, UrlEntry
 
 FRAMES: Final = frozenset({"rss", "channel", "RDF", "feed"})
@@ -24,23 +24,22 @@ class FeedReader:
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
 
-    def read(self, root: etree._Element) -> Iterator[UrlEntry]:
-        for element in root:
+    def read(self, root: etree._Element) -> list[Entry]:
+        entries: list[Entry] = []
+        self._frame(root, entries)
+        return entries
+
+    def _frame(self, frame: etree._Element, entries: list[Entry]) -> None:
+        for element in frame:
             name = local_name(str(element.tag))
             if name in FRAMES:
-                yield from self.read(element)
-            elif name == "item":
-                yield from self._entry(element, self._item_link(element))
-            elif name == "entry":
-                yield from self._entry(element, self._atom_link(element))
-
-    def _entry(self, element: etree._Element, listed: str | None) -> Iterator[UrlEntry]:
-        if not listed:
-            self._listing.rejected["empty"] = self._listing.rejected.get("empty", 0) + 1
-            return
-        url = self._listing.canonical(listed)
-        if url is not None:
-            yield UrlEntry(url, listed, self._date(element))
+                self._frame(element, entries)
+            elif name in ("item", "entry"):
+                listed = self._item_link(element) if name == "item" else self._atom_link(element)
+                if not listed:
+                    self._listing.reject("empty")
+                elif (url := self._listing.canonical(listed)) is not None:
+                    entries.append(UrlEntry(url, listed, self._date(element)))
 
     def _own(self, element: etree._Element) -> Iterator[tuple[str, etree._Element]]:
         """Children in the entry's own namespace: `<atom:link>` and `<media:title>` are other vocabularies' words."""
@@ -80,7 +79,7 @@ class FeedReader:
         return parse_lastmod(raw) if raw else None
 
 
-def json_entries(text: str, listing: Listing) -> list[UrlEntry] | None:
+def json_entries(text: str, listing: Listing) -> list[Entry] | None:
     """The items of a JSON Feed; None for JSON that is none.
 
     >>> from app.scanning.values import Limits

@@ -38,6 +38,36 @@ _SPECIAL = re.compile('[&<>"]')
 FIELDS: Final = frozenset({"loc", "lastmod", "changefreq", "priority"})
 
 
+# What makes a reference unfit for the parser; comments and CDATA are matched only to be passed over.
+_PASSED_OVER = r"<!--.*?-->|<!\[CDATA\[.*?\]\]>|"
+_UNFIT = r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6});)(?:([A-Za-z][A-Za-z0-9]{1,31});)?"
+_UNFIT_REFERENCE = re.compile(_UNFIT)
+_UNFIT_AMONG_SECTIONS = re.compile(_PASSED_OVER + _UNFIT, re.DOTALL)
+_PREFIX = re.compile(rf"</?({_NAME}):{_NAME}")
+
+
+def mend_references(text: str) -> str:
+    """Escape bare `&` and spell out HTML's entities: the commonest damage, and nothing is lost by mending it.
+
+    >>> mend_references("<loc>/?a=1&b=&eacute;&amp;c</loc>")
+    '<loc>/?a=1&amp;b=é&amp;c</loc>'
+    """
+    pattern = _UNFIT_AMONG_SECTIONS if "<!" in text else _UNFIT_REFERENCE
+    return pattern.sub(_fit, text)
+
+
+def _fit(found: re.Match[str]) -> str:
+    if found[0].startswith("<"):
+        return found[0]
+    char = html5.get(f"{found[1]};") if found[1] else None
+    return _escape(char) if char else f"&amp;{found[0][1:]}"
+
+
+def prefixes_in(text: str) -> frozenset[str]:
+    """The namespace prefixes of the elements in a stretch."""
+    return frozenset(_PREFIX.findall(text))
+
+
 class Shape(NamedTuple):
     """What the mender must know of a document: the elements that frame entries, and those that are entries."""
 

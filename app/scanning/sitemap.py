@@ -25,12 +25,14 @@ from app.scanning.entries import FRAMES as SITEMAP_FRAMES
 from app.scanning.entries import Entry, Listing, SitemapReader, plain_entries
 from app.scanning.lines import text_lines
 from app.scanning.recognise import HEAD, Root, recognise
-from app.scanning.repair import Shape, mend
+from app.scanning.repair import Shape, mend, mend_references, prefixes_in
 from app.scanning.stretches import Stretches, Tail
 from app.scanning.values import DocumentKind, Limits, Problem, UrlEntry
 
 PROTOCOL_ENTRIES: Final = 50_000  # sitemaps.org, "Sitemap file location": beyond it a file counts as oversized
 PROTOCOL_BYTES: Final = 52_428_800
+MAX_MISSES: Final = 4  # the first stretch often holds a comment; a document that goes on like that is not plain
+MAX_PREFIXES: Final = 200  # made-up namespaces a document may collect
 ENTRY_NAMES: Final[dict[DocumentKind, frozenset[str]]] = {
     "urlset": frozenset({"url", "sitemap"}),
     "index": frozenset({"url", "sitemap"}),
@@ -81,24 +83,29 @@ class Parse(Iterator[Entry]):
         head = _head(blocks)
         found = recognise(head)
         self.kind = found.kind
-        for entry in self._all(found, head, blocks):
-            if self._count == self._limits.entries_per_file:
+        for batch in self._batches(found, _chained(head[found.end :], blocks), head.count(b"\n", 0, found.end) + 1):
+            room = self._limits.entries_per_file - self._count
+            self._count += min(len(batch), room)
+            if len(batch) > room:
                 self.oversized = True
                 self._note("partial", f"more than {self._count:,} entries")
+                yield from batch[:room]
                 return
-            self._count += 1
-            yield entry
+            yield from batch
         self._conclude()
 
-    def _all(self, found: Root, head: bytes, blocks: Iterator[bytes]) -> Iterator[Entry]:
+    def _batches(self, found: Root, blocks: Iterator[bytes], line: int) -> Iterator[list[Entry]]:
         if found.refusal:
             self._note("not_a_sitemap", found.refusal)
         elif found.kind == "text":
-            yield from self._lines(head, blocks)
+            yield from self._lines(blocks)
         elif found.kind == "jsonfeed":
-            yield from self._json(head, blocks)
+            yield self._json(blocks)
         else:
-            yield from self._markup(found, head, blocks)
+            document = _Document(found, self._listing, self._charset)
+            yield from document.read(blocks, line)
+            if document.fault:
+                self._note("partial", *document.fault)
 
     def _conclude(self) -> None:
         """What can only be said at the end."""
@@ -117,29 +124,29 @@ class Parse(Iterator[Entry]):
     def _cut_short(self) -> bool:
         return bool(self._truncated or self._source.capped or self._source.fault)
 
-    def _lines(self, head: bytes, blocks: Iterator[bytes]) -> Iterator[UrlEntry]:
+    def _lines(self, blocks: Iterator[bytes]) -> Iterator[list[Entry]]:
         found = False
-        for line in text_lines(_chained(head, blocks), self._charset, is_whole=lambda: not self._cut_short):
-            url = self._line(line)
+        for line in text_lines(blocks, self._charset, is_whole=lambda: not self._cut_short):
+            listed = self._listing.trimmed(line)
+            url = self._line(listed)
             if url is not None:
                 found = True
-                yield UrlEntry(url, self._listing.trimmed(line))
+                yield [UrlEntry(url, listed)]
         if not found:
             self.kind = "unknown"
             self.rejected.clear()  # lines of prose are not entries that failed
             self._note("not_a_sitemap", "text without a line that is a URL")
 
-    def _line(self, line: str) -> str | None:
-        text = self._listing.trimmed(line)
-        if not text:
+    def _line(self, listed: str) -> str | None:
+        if not listed:
             return None
-        if not text.lower().startswith(("http://", "https://")):  # prose has no meaning as a relative URL
-            self._listing.rejected["relative"] = self._listing.rejected.get("relative", 0) + 1
+        if not listed.lower().startswith(("http://", "https://")):  # prose has no meaning as a relative URL
+            self._listing.reject("relative")
             return None
-        return self._listing.canonical(text)
+        return self._listing.canonical(listed)
 
-    def _json(self, head: bytes, blocks: Iterator[bytes]) -> Iterator[UrlEntry]:
-        body = bytearray(head)
+    def _json(self, blocks: Iterator[bytes]) -> list[Entry]:
+        body = bytearray()
         for block in blocks:
             body += block
             if len(body) > feeds.MAX_JSON_BYTES:
@@ -148,66 +155,89 @@ class Parse(Iterator[Entry]):
         if entries is None:
             self.kind = "unknown"
             self._note("not_a_sitemap", "JSON that is no feed")
-            return
-        yield from entries
+        return entries or []
 
-    def _markup(self, found: Root, head: bytes, blocks: Iterator[bytes]) -> Iterator[Entry]:
+
+class _Document:
+    """Reads one XML document, stretch by stretch. `fault` is the first loss, with its line."""
+
+    def __init__(self, found: Root, listing: Listing, charset: Charset) -> None:
+        self.fault: tuple[str, int] | None = None
+        self._found = found
+        self._listing = listing
+        self._charset = charset
+        self._is_sitemap = found.kind in ("urlset", "index")
+        self._reader = SitemapReader(listing) if self._is_sitemap else feeds.FeedReader(listing)
+        self._misses = 0
+        self._wrap = _Wrap(found.namespaces)
         names = ENTRY_NAMES[found.kind]
-        is_sitemap = found.kind in ("urlset", "index")
-        frames = SITEMAP_FRAMES if is_sitemap else feeds.FRAMES
-        prefix = f"{found.prefix}:" if found.prefix else ""
-        shape = Shape(frames, names | {prefix + name for name in names})
-        reader = SitemapReader(self._listing) if is_sitemap else feeds.FeedReader(self._listing)
-        stretches = Stretches(_chained(head[found.end :], blocks), names, line=head.count(b"\n", 0, found.end) + 1)
-        wrap = _Wrap(found.namespaces)
+        prefixed = {f"{found.prefix}:{name}" for name in names} if found.prefix else frozenset[str]()
+        self._shape = Shape(SITEMAP_FRAMES if self._is_sitemap else feeds.FRAMES, names | prefixed)
+
+    def read(self, blocks: Iterator[bytes], line: int) -> Iterator[list[Entry]]:
+        stretches = Stretches(blocks, ENTRY_NAMES[self._found.kind], line=line)
         for stretch in stretches:
-            text = self._charset.decode(stretch.data)
-            plain = plain_entries(text, self._listing) if found.kind == "urlset" else None
-            yield from plain if plain is not None else self._stretch(text, stretch.line, shape, reader, wrap)
-        yield from self._tail(stretches.tail(frames), found, shape, reader)
+            yield self._stretch(self._charset.decode(stretch.data), stretch.line)
         if stretches.fault:
-            self._note("partial", stretches.fault)
+            self._lost(*stretches.fault)
+        yield self._tail(stretches.tail(self._shape.frames))
 
-    def _stretch(
-        self, text: str, line: int, shape: Shape, reader: SitemapReader | feeds.FeedReader, wrap: _Wrap
-    ) -> Iterator[Entry]:
-        root = wrap.parsed(text)
-        if root is not None:
-            yield from reader.read(root)
-        else:
-            yield from self._mended(text, line, shape, reader, cut=False)
+    def _lost(self, what: str, line: int) -> None:
+        if self.fault is None:
+            self.fault = (what, line)
 
-    def _mended(
-        self, text: str, line: int, shape: Shape, reader: SitemapReader | feeds.FeedReader, *, cut: bool
-    ) -> Iterator[Entry]:
-        mended = mend(text, shape, cut=cut)
-        if mended.fault:
-            self._note("partial", mended.fault, line + mended.line)
-        root = _Wrap({prefix: f"urn:{prefix}" for prefix in mended.prefixes}).parsed(mended.text)
+    def _stretch(self, text: str, line: int) -> list[Entry]:
+        """By the cheapest way that is exact: the plain grammar, the strict parser, either of them after mending."""
+        entries = self._plain(text)
+        if entries is not None:
+            return entries
+        root = self._wrap.parsed(text)
         if root is None:
-            self._note("partial", "a stretch that cannot be read", line)
-        else:
-            yield from reader.read(root)
+            text = mend_references(text)
+            entries = self._plain(text)
+            if entries is not None:
+                return entries
+            self._wrap = self._wrap.declaring(prefixes_in(text))
+            root = self._wrap.parsed(text)
+        return self._mended(text, line, cut=False) if root is None else self._reader.read(root)
 
-    def _tail(self, tail: Tail, found: Root, shape: Shape, reader: SitemapReader | feeds.FeedReader) -> Iterator[Entry]:
+    def _plain(self, text: str) -> list[Entry] | None:
+        """Try the plain grammar, unless this document has shown that it is not written in it."""
+        if self._found.kind != "urlset" or self._misses >= MAX_MISSES:
+            return None
+        entries = plain_entries(text, self._listing)
+        self._misses += entries is None
+        return entries
+
+    def _mended(self, text: str, line: int, *, cut: bool) -> list[Entry]:
+        mended = mend(text, self._shape, cut=cut)
+        if mended.fault:
+            self._lost(mended.fault, line + mended.line)
+        root = _Wrap({}).declaring(mended.prefixes).parsed(mended.text)
+        if root is None:
+            self._lost("a stretch that cannot be read", line)
+            return []
+        return self._reader.read(root)
+
+    def _tail(self, tail: Tail) -> list[Entry]:
         """What stands behind the last whole entry: nothing, in a sound document, but the end of its frames."""
-        closed = tail.closed or found.is_entry or found.is_empty
+        closed = tail.closed or self._found.is_entry or self._found.is_empty
         text = self._charset.decode(tail.data)
-        if text.strip():
-            yield from self._mended(text, tail.line, shape, reader, cut=not closed)
+        entries = self._mended(text, tail.line, cut=not closed) if text.strip() else []
         if not closed:
-            self._note("partial", "the document ends early", tail.line + text.count("\n"))
+            self._lost("the document ends early", tail.line + text.count("\n"))
+        return entries
 
 
 class _Wrap:
     """Parses a stretch inside a root of its own that declares the document's namespaces."""
 
     def __init__(self, namespaces: dict[str, str]) -> None:
+        self._namespaces = namespaces
         declared = "".join(
             f' xmlns{":" if prefix else ""}{prefix}="{_attribute(uri)}"' for prefix, uri in namespaces.items()
         )
         self._opening = f"<stretch{declared}>"
-
         self._parser = etree.XMLParser(
             encoding="utf-8",
             resolve_entities=False,
@@ -217,6 +247,13 @@ class _Wrap:
             remove_comments=True,
             remove_pis=True,
         )
+
+    def declaring(self, prefixes: frozenset[str]) -> _Wrap:
+        """The same, with names made up for prefixes that the document forgot to declare."""
+        missing = prefixes - self._namespaces.keys() - {"xml", "xmlns"}
+        if not missing or len(self._namespaces) > MAX_PREFIXES:
+            return self
+        return _Wrap({**self._namespaces, **{prefix: f"urn:{prefix}" for prefix in sorted(missing)}})
 
     def parsed(self, text: str) -> etree._Element | None:
         """The stretch as children of one element; None if it is not well formed."""

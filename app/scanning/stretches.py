@@ -37,7 +37,7 @@ class Stretches:
     """Iterate once, then ask for the tail. `fault` tells what was too long to be held."""
 
     def __init__(self, blocks: Iterable[bytes], names: frozenset[str], *, line: int) -> None:
-        self.fault: str | None = None
+        self.fault: tuple[str, int] | None = None
         self._blocks = blocks
         self._names = "|".join(sorted(names)).encode()
         self._ends = tuple(f"</{name}>".encode() for name in names)
@@ -83,7 +83,7 @@ class Stretches:
         if cut:
             return cut
         if data.strip():
-            self.fault = self.fault or f"more than {MAX_ENTRY:,} bytes without a whole entry"
+            self.fault = self.fault or (f"more than {MAX_ENTRY:,} bytes without a whole entry", self._line)
         opened = max(self._held.rfind(b"<!--"), self._held.rfind(b"<![CDATA["))
         if opened >= 0 and not data[opened:].strip() and not self._held.endswith((b"-->", b"]]>")):
             self._skip_to = b"-->" if self._held.startswith(b"<!--", opened) else b"]]>"

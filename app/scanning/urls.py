@@ -80,10 +80,11 @@ _SAFE = r"A-Za-z0-9\-._~!$&'()*+,;=:@\[\]"
 # What is canonical already, told by one expression: nearly every URL of a sitemap. Escapes of ASCII characters
 # are left to the long way round, which knows which of them must be undone.
 _KEPT = "%(?:[89A-F][0-9A-F]|20)"
-_CANONICAL = re.compile(
-    rf"https?://([a-z0-9\-]++(?:\.[a-z0-9\-]++)++)/[{_SAFE}/]*+(?:{_KEPT}[{_SAFE}/]*+)*+"
-    rf"(?:\?[{_SAFE}/?]*+(?:{_KEPT}[{_SAFE}/?]*+)*+)?+(?:#[{_SAFE}/?]*+)?+",
+_CANONICAL_PATH = (
+    rf"/[{_SAFE}/]*+(?:{_KEPT}[{_SAFE}/]*+)*+"
+    rf"(?:\?[{_SAFE}/?]*+(?:{_KEPT}[{_SAFE}/?]*+)*+)?+(?:#[{_SAFE}/?]*+)?+"
 )
+_CANONICAL = re.compile(rf"(https?://([a-z0-9\-]++(?:\.[a-z0-9\-]++)++)){_CANONICAL_PATH}")
 _ESCAPE = re.compile(rf"%([0-9A-Fa-f]{{2}})|([^{_SAFE}/?])")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _LABEL = re.compile(r"[a-z0-9_\-]{1,63}")
@@ -115,9 +116,34 @@ def canonical(url: str, *, base: str | None = None, allow_special: bool = False,
     if len(url) > max_length:
         _refuse("too_long")
     known = _CANONICAL.fullmatch(url)
-    if known and "/." not in url and _is_plain_host(known[1], allow_special):
+    if known and "/." not in url and _is_plain_host(known[2], allow_special):
         return url
     return _rebuild(_checked(url), base, allow_special=allow_special, max_length=max_length)
+
+
+def are_canonical(urls: list[str], *, allow_special: bool = False, max_length: int = MAX_LENGTH) -> bool:
+    """Tell whether all of these are canonical already and of one host, as a sitemap's are: all in one look.
+
+    False means only that they must be looked at one by one.
+
+    >>> are_canonical(["https://example.com/a", "https://example.com/b?c=1"])
+    True
+    >>> are_canonical(["https://example.com/a", "https://example.com/a/../b"])
+    False
+    """
+    first = _CANONICAL.fullmatch(urls[0]) if urls else None
+    if first is None or not _is_plain_host(first[2], allow_special):
+        return False
+    lines = "\n".join(urls)
+    if "/." in lines or lines.count("\n") != len(urls) - 1 or max(map(len, urls)) > max_length:
+        return False
+    return bool(_all_of(first[1]).fullmatch(lines))
+
+
+@lru_cache(maxsize=256)
+def _all_of(origin: str) -> re.Pattern[str]:
+    """Lines of canonical URLs of one origin. The caller sees to it that no URL holds a line feed."""
+    return re.compile(rf"(?:{re.escape(origin)}{_CANONICAL_PATH}(?:\n|\Z))*+")
 
 
 @lru_cache(maxsize=4_096)

@@ -109,7 +109,7 @@ def test_replay(case):
     if "expected_sitemaps" in case:
         accepted = case.get("alternatives_sitemaps", [case["expected_sitemaps"]])
         assert sorted(set(children)) in [sorted(wanted) for wanted in accepted]
-    accepted = case.get("alternatives", []) + [case["expected_urls"]]
+    accepted = [*case.get("alternatives", []), case["expected_urls"]]
     if case["name"] == "cc/testSitemapXMLfilterUrls":  # optional: a normaliser that guesses schemes, drops fragments
         assert len(urls) == len(case["expected_urls"])
         return
@@ -125,7 +125,7 @@ def test_a_mirrored_sites_files_hold_what_was_counted(site):
     for wanted in site["expected"]["sitemaps"]:
         path = folder / wanted["path"]
         entries, parsed = read(path.read_bytes(), f"{site['expected']['base']}{wanted['path']}")
-        lost = sum(parsed.rejected.values())
+        lost = sum(parsed.rejected.values()) if wanted["kind"] != "txt" else 0  # a text file may hold prose
         assert len(entries) + lost == wanted["loc"], (wanted, parsed.problem, parsed.rejected)
 
 
