@@ -65,16 +65,12 @@ class Settings(BaseSettings):
     environment: str = Field(
         "development", description="`development` or `production`; anything else counts as production"
     )
-    data_dir: Path = Field(
-        Path("var"), description="embedded servers' data, generated secrets (mode 0600), logs"
-    )
+    data_dir: Path = Field(Path("var"), description="embedded servers' data, generated secrets (mode 0600), logs")
     database_url: SecretStr | None = Field(
         None, description="PostgreSQL as the role `app`; unset = the embedded server"
     )
     system_database_url: SecretStr | None = Field(None, description="PostgreSQL as the role `system`")
-    owner_database_url: SecretStr | None = Field(
-        None, description="PostgreSQL as the role `owner`, for migrations"
-    )
+    owner_database_url: SecretStr | None = Field(None, description="PostgreSQL as the role `owner`, for migrations")
     redis_url: SecretStr | None = Field(None, description="Redis or Valkey; unset = the embedded server")
     allow_embedded: bool = Field(False, description="allow embedded servers in production")
 
@@ -82,24 +78,20 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address the API and Flower listen on")
     port: int = Field(8000, ge=0, le=65535, description="the API's port")
     flower_port: int = Field(5555, ge=0, le=65535, description="Flower's port, `0` = off")
-    trusted_proxies: int = Field(
-        0, ge=0, le=10, description="proxies in front whose X-Forwarded-For is believed"
-    )
+    trusted_proxies: int = Field(0, ge=0, le=10, description="proxies in front whose X-Forwarded-For is believed")
     api_threads: int = Field(16, ge=2, le=1024, description="threads of the API process")
     api_processes: int = Field(1, ge=1, le=64, description="API processes")
-    metrics_token: SecretStr | None = Field(
-        None, description="when set, GET /metrics wants it as a bearer token"
-    )
+    metrics_token: SecretStr | None = Field(None, description="when set, GET /metrics wants it as a bearer token")
 
     # Who may come in
-    admin_email: str = Field(
-        "admin@example.com", description="the first administrator, created at start if absent"
+    admin_email: str = Field("admin@example.com", description="the first administrator, created at start if absent")
+    admin_password: SecretStr | None = Field(None, description="its password; unset = generated and printed once")
+    secret_key: SecretStr | None = Field(None, description="signs tokens; unset = generated under the data directory")
+    secret_key_previous: SecretStr | None = Field(
+        None, description="the key before the last rotation: signs nothing, still checks"
     )
-    admin_password: SecretStr | None = Field(
-        None, description="its password; unset = generated and printed once"
-    )
-    secret_key: SecretStr | None = Field(
-        None, description="signs tokens; unset = generated under the data directory"
+    trusted_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="names the API answers to, comma-separated, `.example.com` = all below; unset = any"
     )
     access_token_seconds: int = Field(900, ge=5, le=900, description="lifetime of an access token")
     refresh_token_seconds: int = Field(30 * 86400, ge=60, description="lifetime of a session without use")
@@ -136,16 +128,12 @@ class Settings(BaseSettings):
     host_concurrency: int = Field(
         4, ge=1, le=64, description="requests at a time to one host, over all workers and tenants"
     )
-    spool_bytes: int = Field(
-        4 << 30, ge=1 << 20, description="disk that one process may use for bodies in flight"
-    )
+    spool_bytes: int = Field(4 << 30, ge=1 << 20, description="disk that one process may use for bodies in flight")
 
     # Workers
     worker_processes: int = Field(2, ge=1, le=256, description="worker processes for batches")
     worker_concurrency: int = Field(32, ge=1, le=256, description="threads in each")
-    single_concurrency: int = Field(
-        8, ge=0, le=256, description="threads of the process for single scans, `0` = none"
-    )
+    single_concurrency: int = Field(8, ge=0, le=256, description="threads of the process for single scans, `0` = none")
     lease_seconds: float = Field(
         60.0, ge=2, le=3600, description="how long a worker holds a job without a sign of life"
     )
@@ -155,9 +143,7 @@ class Settings(BaseSettings):
         le=3600,
         description="how long a message may wait in the broker before its job is dispatched again",
     )
-    slice_seconds: float = Field(
-        60.0, ge=1, le=3600, description="how long a job works before it lets others go first"
-    )
+    slice_seconds: float = Field(60.0, ge=1, le=3600, description="how long a job works before it lets others go first")
     max_attempts: int = Field(3, ge=1, le=20, description="tries before a job has failed for good")
     retry_base_seconds: float = Field(
         10.0, ge=0, le=3600, description="pause before the first retry; doubles, with jitter"
@@ -178,9 +164,7 @@ class Settings(BaseSettings):
     database_pool_size: int | None = Field(
         None, ge=1, le=500, description="connections kept per process; unset = by environment"
     )
-    database_pool_overflow: int | None = Field(
-        None, ge=0, le=500, description="connections beyond that under load"
-    )
+    database_pool_overflow: int | None = Field(None, ge=0, le=500, description="connections beyond that under load")
     database_pool_timeout: float = Field(10.0, gt=0, le=300, description="seconds to wait for a connection")
     database_pool_recycle: int = Field(1800, ge=1, description="seconds after which a connection is replaced")
     database_pre_ping: bool = Field(True, description="check a connection before it is lent out")
@@ -208,6 +192,11 @@ class Settings(BaseSettings):
     @classmethod
     def _ports(cls, value: object) -> object:
         return tuple(int(p) for p in value.split(",") if p.strip()) if isinstance(value, str) else value
+
+    @field_validator("trusted_hosts", mode="before")
+    @classmethod
+    def _hosts(cls, value: object) -> object:
+        return tuple(h.strip() for h in value.split(",") if h.strip()) if isinstance(value, str) else value
 
     @field_validator("connect_to", mode="before")
     @classmethod
@@ -290,9 +279,7 @@ def load(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [
-            f"{_variable(item['loc'])}{item['msg'].removeprefix('Value error, ')}" for item in error.errors()
-        ]
+        lines = [f"{_variable(item['loc'])}{item['msg'].removeprefix('Value error, ')}" for item in error.errors()]
         raise ConfigurationError("; ".join(lines)) from None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from app.errors import FetchError, ScanStopped
+from app.queueing import QueueName, ScanMessage
 from app.scanning.values import BytesBody, Request, Response
 
 MAX_REDIRECTS = 5
@@ -68,6 +69,23 @@ class FakeFetcher:
         if status == 200 and _is_known(lower, request):
             return 304, lower, b""
         return status, lower, body
+
+
+class FakeTaskQueue:
+    """A `TaskQueue` that keeps what it is given. `away = True` is a broker that cannot be reached."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.messages: list[tuple[QueueName, ScanMessage]] = []
+
+    def publish(self, queue: QueueName, messages: Sequence[ScanMessage]) -> bool:
+        if self.away:
+            return False
+        self.messages += [(queue, message) for message in messages]
+        return True
+
+    def depth(self, queue: QueueName) -> int | None:
+        return None if self.away else sum(1 for name, _ in self.messages if name == queue)
 
 
 def _is_known(headers: Mapping[str, str], request: Request) -> bool:

@@ -1,0 +1,81 @@
+"""How often somebody may ask. Counted in the broker's Redis, so that all API processes count together; in this
+process while Redis is away.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, Response, current_app, request
+from flask_limiter import Limiter
+from werkzeug.exceptions import HTTPException
+
+from app.api import requests
+from app.api.security import access_of, claims_sent
+from app.errors import ScraperSkyError
+from app.settings import Settings
+
+UNLIMITED = ("/health", "/metrics")
+# A dead Redis is noticed by the first request of a while; the others count in process.
+STORAGE_OPTIONS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}
+
+
+def install(app: Flask, settings: Settings) -> Limiter:
+    """Limit every request by caller. Runs before the guard, so that wrong tokens are counted too."""
+    app.before_request(_small_when_public)
+    limiter = Limiter(
+        caller,
+        application_limits=[settings.request_rate],
+        application_limits_exempt_when=_unlimited,
+        storage_uri=settings.redis_url.get_secret_value() if settings.redis_url else "memory://",
+        storage_options=STORAGE_OPTIONS if settings.redis_url else {},
+        strategy="fixed-window",
+        in_memory_fallback_enabled=True,
+        key_prefix="scrapersky",
+    )
+    limiter.init_app(app)
+    return limiter
+
+
+def protect_sign_in(app: Flask, limiter: Limiter, endpoint: str, rate: str) -> None:
+    """Count refused sign-ins per account, from wherever, and per address, for whichever account."""
+    view: Any = app.view_functions[endpoint]
+    for key in (account, address):
+        view = limiter.limit(rate, key_func=key, deduct_when=_refused)(view)
+    app.view_functions[endpoint] = view
+
+
+def caller() -> str:
+    """The user whose token it is, else the address. Checks the signature, asks no database."""
+    claims = claims_sent()
+    return f"user:{claims.user_id}" if claims else address()
+
+
+def address() -> str:
+    return f"address:{request.remote_addr}"
+
+
+def account() -> str:
+    try:
+        body = requests.read_json(request)
+    except (HTTPException, ScraperSkyError):
+        return "account:"  # the view will say what is wrong with it
+    email = body.get("email") if isinstance(body, dict) else None
+    return f"account:{str(email).lower()[:254]}"
+
+
+def _refused(response: Response) -> bool:
+    return response.status_code == 401
+
+
+def _unlimited() -> bool:
+    return request.path.startswith(UNLIMITED)
+
+
+def _small_when_public() -> None:
+    """Nobody unknown sends megabytes."""
+    if request.endpoint is None:
+        return
+    access = access_of(current_app, request.endpoint, request.method)
+    if access is None or access.kind == "public":
+        request.max_content_length = requests.SMALL_BODY

@@ -1,0 +1,59 @@
+"""Routers, one a resource, and the one factory that hangs them under a version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from flask import Response, make_response
+from flask_smorest import Api, Blueprint
+
+from app.api import requests
+from app.api.security import MARK, Access
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Router(Blueprint):
+    """One resource's views. `prefix` stands after `/api/<version>`.
+
+    Order of decorators, outermost first: `@router.route`, `@polled`, `@requires`, `@router.arguments`,
+    `@router.response`.
+    """
+
+    ARGUMENTS_PARSER = requests.StrictParser()
+
+    def __init__(self, name: str, *, prefix: str = "", description: str = "") -> None:
+        super().__init__(name, __name__, url_prefix=prefix or None, description=description)
+        self._prepare_doc_cbks.append(_describe_access)
+
+
+def register(api: Api, version: str, routers: Iterable[Router]) -> None:
+    for router in routers:
+        api.register_blueprint(
+            router, name=f"{version}-{router.name}", url_prefix=f"/api/{version}{router.url_prefix or ''}"
+        )
+
+
+def polled(view: Any) -> Any:
+    """For a view that clients ask again and again: its answer carries an ETag."""
+
+    @wraps(view)
+    def tagged(*args: Any, **kwargs: Any) -> Response:
+        return requests.polled(make_response(view(*args, **kwargs)))
+
+    return tagged
+
+
+def _describe_access(doc: dict[str, Any], notes: dict[str, Any], **_context: Any) -> dict[str, Any]:
+    access: Access | None = notes.get(MARK)
+    if access is None or access.kind == "public":
+        return {**doc, "security": []}
+    responses = doc.setdefault("responses", {})
+    responses.setdefault("401", "UNAUTHORIZED")
+    if access.permission is not None:
+        responses.setdefault("403", "FORBIDDEN")
+        doc["x-permission"] = access.permission
+    return {**doc, "security": [{"bearer": []}]}

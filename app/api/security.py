@@ -1,0 +1,217 @@
+"""Who may call what. Every view declares exactly one of
+
+    @requires("job:run")     a signed-in caller whose role holds the permission
+    @authenticated("why")    any signed-in caller
+    @public("why")           anybody
+
+and `check_declared` refuses to start otherwise. The decorators only mark; one `before_request` hook decides, before
+any body is read. A view that slipped through unmarked is denied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from http import HTTPMethod
+from typing import Any, Literal, TypeVar, cast
+from uuid import UUID
+
+import structlog
+from flask import Flask, current_app, g, request
+from flask_jwt_extended import JWTManager, create_access_token, decode_token
+from flask_jwt_extended.exceptions import JWTExtendedException
+from jwt import PyJWTError
+from werkzeug.routing import Rule
+
+from app.access import PERMISSIONS, Actor
+from app.api.core import core
+from app.errors import AuthenticationFailed, ConfigurationError, PermissionDenied
+from app.services.accounts import Claims, Grant
+from app.settings import Settings, check_secret
+
+ALGORITHM = "HS256"
+ISSUER = "scrapersky"
+AUDIENCE = "scrapersky-api"
+REQUIRED_CLAIMS = ("exp", "iat", "jti", "sub", "type", "aud", "iss", "sid", "tid", "ver")
+MAX_LIFETIME = 900
+MARK = "access"  # the key in `_apidoc`, which flask-smorest's decorators carry along and its documents are made from
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a view declared."""
+
+    kind: Literal["requires", "authenticated", "public"]
+    permission: str | None = None
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        return self.permission or self.kind
+
+
+def requires(permission: str) -> Callable[[View], View]:
+    """:raises ConfigurationError: there is no such permission"""
+    if permission not in PERMISSIONS:
+        raise ConfigurationError(f"{permission!r} is no permission of app/access.py")
+    return _mark(Access("requires", permission=permission))
+
+
+def authenticated(reason: str) -> Callable[[View], View]:
+    return _mark(Access("authenticated", reason=reason))
+
+
+def public(reason: str) -> Callable[[View], View]:
+    return _mark(Access("public", reason=reason))
+
+
+def current_actor() -> Actor:
+    """The caller; only in views that are not public."""
+    return cast("Actor", g.actor)
+
+
+def current_claims() -> Claims:
+    return cast("Claims", g.claims)
+
+
+def access_of(app: Flask, endpoint: str, method: str) -> Access | None:
+    view: Any = app.view_functions[endpoint]
+    view_class = getattr(view, "view_class", None)
+    if view_class is not None:
+        name = HTTPMethod.GET if method == HTTPMethod.HEAD and not hasattr(view_class, "head") else method
+        view = getattr(view_class, name.lower(), None)
+    return getattr(view, "_apidoc", {}).get(MARK)
+
+
+def declared(app: Flask) -> Iterator[tuple[Rule, str, Access | None]]:
+    """Every rule × method and what it declares."""
+    for rule in app.url_map.iter_rules():
+        for method in sorted(rule.methods or ()):
+            yield rule, method, access_of(app, rule.endpoint, method)
+
+
+def check_declared(app: Flask) -> None:
+    """:raises ConfigurationError: naming each rule that does not say who may call it"""
+    silent = [f"{method} {rule.rule}" for rule, method, access in declared(app) if access is None]
+    if silent:
+        raise ConfigurationError(f"no @requires, @authenticated or @public on {', '.join(silent)}")
+
+
+def install(app: Flask, settings: Settings) -> None:
+    """Tokens and the guard. Call after everything that must run before a caller is known.
+
+    :raises ConfigurationError: a signing key is missing or weak
+    """
+    keys = _keys(settings)
+    newest = next(iter(keys))
+    app.config.update(
+        JWT_ALGORITHM=ALGORITHM,
+        JWT_DECODE_ALGORITHMS=[ALGORITHM],
+        JWT_TOKEN_LOCATION=["headers"],
+        JWT_ENCODE_ISSUER=ISSUER,
+        JWT_DECODE_ISSUER=ISSUER,
+        JWT_ENCODE_AUDIENCE=AUDIENCE,
+        JWT_DECODE_AUDIENCE=AUDIENCE,
+        JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=settings.access_token_seconds),
+        JWT_SECRET_KEY=keys[newest],
+    )
+    manager = JWTManager(app)
+    manager.encode_key_loader(lambda _identity: keys[newest])
+    manager.additional_headers_loader(lambda _identity: {"kid": newest})
+
+    @manager.decode_key_loader
+    def _key(header: dict[str, Any], unverified: dict[str, Any]) -> str:
+        # The library fills in a missing `type`, `jti` and `exp`: ask before it does.
+        missing = [claim for claim in REQUIRED_CLAIMS if unverified.get(claim) is None]
+        if missing or header.get("kid") not in keys:
+            raise AuthenticationFailed("the token is incomplete or signed with a key that is not in use")
+        return keys[header["kid"]]
+
+    app.before_request(_guard)
+
+
+def access_token(grant: Grant) -> str:
+    claims = grant.claims
+    return str(
+        create_access_token(
+            str(claims.user_id),
+            additional_claims={"sid": str(claims.session_id), "tid": str(claims.tenant_id), "ver": claims.version},
+        )
+    )
+
+
+def bearer() -> str | None:
+    """The token of `Authorization: Bearer …`; None when there is no such header."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def claims_sent() -> Claims | None:
+    """The claims of the request's token if its signature holds; no database is asked. Read once a request."""
+    if "claims" not in g:
+        token = bearer()
+        try:
+            g.claims = _claims(token) if token else None
+        except AuthenticationFailed as error:
+            g.claims, g.refusal = None, error
+    return cast("Claims | None", g.claims)
+
+
+def _guard() -> None:
+    if request.endpoint is None:
+        return  # Flask answers 404 or 405 itself
+    access = access_of(current_app, request.endpoint, request.method)
+    if access is None:
+        raise PermissionDenied("this endpoint does not say who may call it")
+    if access.kind == "public":
+        return
+    claims = claims_sent()
+    if claims is None:
+        raise g.get("refusal") or AuthenticationFailed("sign in and send `Authorization: Bearer <access token>`")
+    g.actor = core().accounts.actor_for(claims)
+    structlog.contextvars.bind_contextvars(user=str(claims.user_id), tenant=str(claims.tenant_id))
+    if access.permission is not None:
+        g.actor.require(access.permission)
+
+
+def _claims(token: str) -> Claims:
+    try:
+        raw = decode_token(token)
+        lifetime = raw["exp"] - raw["iat"]
+        if raw["type"] != "access" or not 0 < lifetime <= MAX_LIFETIME or type(raw["ver"]) is not int:
+            raise AuthenticationFailed("this is not an access token")
+        return Claims(
+            user_id=UUID(raw["sub"]),
+            tenant_id=UUID(raw["tid"]),
+            session_id=UUID(raw["sid"]),
+            version=raw["ver"],
+        )
+    except (PyJWTError, JWTExtendedException, ValueError, TypeError, AttributeError) as error:
+        raise AuthenticationFailed("the access token is expired or not valid") from error
+
+
+def _keys(settings: Settings) -> dict[str, str]:
+    """Signing keys by id, the one that signs first; older ones only check, until their last token has expired."""
+    found = [key.get_secret_value() for key in (settings.secret_key, settings.secret_key_previous) if key is not None]
+    if settings.secret_key is None:
+        raise ConfigurationError("SCRAPERSKY_SECRET_KEY is missing")
+    for key in found:
+        try:
+            check_secret(key)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+    return {hashlib.sha256(key.encode()).hexdigest()[:16]: key for key in found}
+
+
+def _mark(access: Access) -> Callable[[View], View]:
+    def mark(view: View) -> View:
+        notes = getattr(view, "_apidoc", {})
+        if MARK in notes:
+            raise ConfigurationError(f"{view.__qualname__} declares its access twice")
+        view._apidoc = {**notes, MARK: access}  # type: ignore[attr-defined]  # noqa: SLF001 - flask-smorest's own place
+        return view
+
+    return mark

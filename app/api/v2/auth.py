@@ -1,0 +1,162 @@
+"""Sign-in and the tokens that follow from it."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import marshmallow as ma
+from flask import request
+
+from app.api import security
+from app.api.core import core
+from app.api.routers import Router
+from app.api.schemas import Schema
+from app.api.security import authenticated, current_actor, public
+from app.errors import AuthenticationFailed
+from app.services.accounts import Grant, Profile
+
+router = Router("auth", prefix="/auth", description="Sign in, go on, sign out")
+MAX_EMAIL = 254
+
+
+class Credentials(Schema):
+    email = ma.fields.String(required=True, validate=ma.validate.Length(1, MAX_EMAIL))
+    password = ma.fields.String(required=True, validate=ma.validate.Length(1, 8192))
+    tenant = ma.fields.String(
+        load_default=None,
+        allow_none=True,
+        validate=ma.validate.Length(1, 200),
+        metadata={"description": "name or id; by default the oldest membership"},
+    )
+
+
+class RefreshToken(Schema):
+    refresh_token = ma.fields.String(
+        load_default=None,
+        validate=ma.validate.Length(1, 512),
+        metadata={"description": "or as `Authorization: Bearer`"},
+    )
+
+
+class TenantChoice(Schema):
+    tenant = ma.fields.String(
+        required=True, validate=ma.validate.Length(1, 200), metadata={"description": "name or id"}
+    )
+
+
+class Tokens(Schema):
+    access_token = ma.fields.String(required=True)
+    refresh_token = ma.fields.String(required=True, metadata={"description": "good for one use"})
+    token_type = ma.fields.Constant("Bearer", required=True)
+    expires_in = ma.fields.Integer(required=True, metadata={"description": "seconds the access token lasts"})
+
+
+class UserView(Schema):
+    id = ma.fields.UUID(required=True)
+    email = ma.fields.String(required=True)
+
+
+class TenantView(Schema):
+    id = ma.fields.UUID(required=True)
+    name = ma.fields.String(required=True)
+
+
+class Me(Schema):
+    user = ma.fields.Nested(UserView, required=True)
+    tenant = ma.fields.Nested(TenantView, required=True, metadata={"description": "where the token acts"})
+    roles = ma.fields.List(ma.fields.String(), required=True)
+    permissions = ma.fields.List(ma.fields.String(), required=True)
+    tenants = ma.fields.List(ma.fields.Nested(TenantView), required=True)
+
+
+@router.route("/login", methods=["POST"])
+@public("whoever signs in has no token yet")
+@router.arguments(Credentials)
+@router.response(200, Tokens)
+@router.alt_response(401, "UNAUTHORIZED")
+@router.alt_response(429, "TOO_MANY_REQUESTS")
+def login(body: dict[str, Any]) -> dict[str, Any]:
+    """Sign in"""
+    grant = core().accounts.sign_in(
+        body["email"],
+        body["password"],
+        tenant=body["tenant"],
+        user_agent=request.user_agent.string or None,
+        address=request.remote_addr,
+    )
+    return _tokens(grant)
+
+
+@router.route("/refresh", methods=["POST"])
+@public("the refresh token is the credential; the access token may have expired")
+@router.arguments(RefreshToken, required=False)
+@router.response(200, Tokens)
+@router.alt_response(401, "UNAUTHORIZED")
+def refresh(body: dict[str, Any]) -> dict[str, Any]:
+    """Trade the refresh token for new tokens
+
+    Each is good for one use: a second one ends the session, since one of its two users has stolen it.
+    """
+    token = body["refresh_token"] or security.bearer()
+    if token is None:
+        raise AuthenticationFailed("send the refresh token")
+    return _tokens(core().accounts.refresh(token))
+
+
+@router.route("/logout", methods=["POST"])
+@public("ends the session of whichever of the two tokens is sent; without one there is nothing to end")
+@router.arguments(RefreshToken, required=False)
+@router.response(204)
+def logout(body: dict[str, Any]) -> tuple[str, int]:
+    """Sign out: the session ends, its tokens die"""
+    claims = security.claims_sent()
+    if claims is not None:
+        core().accounts.sign_out(claims)
+    if body["refresh_token"] is not None:
+        core().accounts.sign_out_with(body["refresh_token"])
+    if claims is None and body["refresh_token"] is None:
+        raise AuthenticationFailed("send the access token or the refresh token")
+    return "", HTTPStatus.NO_CONTENT
+
+
+@router.route("/switch", methods=["POST"])
+@authenticated("anybody may go to another tenant she is a member of; the service checks that")
+@router.arguments(TenantChoice)
+@router.response(200, Tokens)
+def switch(body: dict[str, Any]) -> dict[str, Any]:
+    """Go on in another tenant"""
+    grant = core().accounts.switch(
+        current_actor(),
+        body["tenant"],
+        user_agent=request.user_agent.string or None,
+        address=request.remote_addr,
+    )
+    return _tokens(grant)
+
+
+@router.route("/me")
+@authenticated("everybody may know who she is")
+@router.response(200, Me)
+def me() -> dict[str, Any]:
+    """Who am I, where, and what may I do"""
+    return _shown(core().accounts.profile(current_actor()))
+
+
+def _tokens(grant: Grant) -> dict[str, Any]:
+    return {
+        "access_token": security.access_token(grant),
+        "refresh_token": grant.refresh_token,
+        "expires_in": core().settings.access_token_seconds,
+    }
+
+
+def _shown(profile: Profile) -> dict[str, Any]:
+    actor = profile.actor
+    return {
+        "user": {"id": actor.user_id, "email": actor.email},
+        "tenant": profile.tenant,
+        "roles": sorted(actor.roles),
+        "permissions": sorted(actor.permissions),
+        "tenants": profile.tenants,
+    }

@@ -1,0 +1,75 @@
+"""Wires the web side. `gunicorn "app.factory:create_app()"` serves it."""
+
+from __future__ import annotations
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app import log
+from app import settings as configuration
+from app.api import health, limits, openapi, problems, requests, routers, security
+from app.api.core import KEY, Core
+from app.api.v2 import auth
+from app.errors import ConfigurationError
+from app.queueing import TaskQueue
+from app.redis.queue import RedisTaskQueue
+from app.services.accounts import AccountService
+from app.services.passwords import Passwords
+from app.settings import Settings
+from app.unit_of_work import Database
+
+COMMON = (health.router, openapi.router)
+V2 = (auth.router,)
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    queue: TaskQueue | None = None,
+    passwords: Passwords | None = None,
+) -> Flask:
+    """
+    :raises ConfigurationError: a secret is weak, a database role too mighty, or a view does not declare its access
+    :raises Unavailable: PostgreSQL cannot be reached
+    """
+    if settings is None:
+        settings = configuration.load()
+        log.configure(level=settings.log_level, style=settings.log_format)
+    database = Database(settings, "api")
+    database.check()
+    app = Flask("app.api", static_folder=None)
+    _routing(app, settings)
+    app.extensions[KEY] = Core(
+        settings=settings,
+        database=database,
+        queue=queue or _queue(settings),
+        accounts=AccountService(database, settings, passwords=passwords or Passwords()),
+    )
+    requests.install(app, max_json_bytes=settings.max_json_bytes)
+    limiter = limits.install(app, settings)
+    security.install(app, settings)
+    api = openapi.install(app)
+    problems.install(app)
+    for router in COMMON:
+        api.register_blueprint(router)
+    routers.register(api, "v2", V2)
+    limits.protect_sign_in(app, limiter, "v2-auth.login", settings.login_rate)
+    security.check_declared(app)
+    return app
+
+
+def _routing(app: Flask, settings: Settings) -> None:
+    # A client is told what is wrong, never sent elsewhere: a redirected POST loses its body.
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.config["TRUSTED_HOSTS"] = list(settings.trusted_hosts) or None
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+
+
+def _queue(settings: Settings) -> TaskQueue:
+    if settings.redis_url is None:
+        raise ConfigurationError("no broker: start the embedded one or set SCRAPERSKY_REDIS_URL")
+    return RedisTaskQueue(settings.redis_url.get_secret_value())

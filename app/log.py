@@ -1,0 +1,93 @@
+"""Logs: one line an event, as JSON or for a console, with the request's id, without secrets and without forgery."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Literal, TextIO
+
+import structlog
+
+SECRET = re.compile(r"passw|secret|token|authorization|api_?key|cookie", re.IGNORECASE)
+URL_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s@/]+(?=@)")
+HIDDEN = "***"
+# Line breaks, escape sequences and what editors and terminals take for them.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+NOISY = ("urllib3", "flask-limiter", "alembic.runtime")
+Event = MutableMapping[str, Any]
+
+
+def configure(*, level: str, style: Literal["console", "json"], stream: TextIO | None = None) -> None:
+    """Send everything, structlog's and the standard library's, to stderr as one kind of line."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        hide_secrets,
+    ]
+    render = structlog.processors.JSONRenderer(ensure_ascii=True, default=str) if style == "json" else console_line
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def hide_secrets(_logger: Any, _method: str, event: Event) -> Event:
+    """
+    >>> hide_secrets(None, "info", {"event": "x", "refresh_token": "abc", "url": "redis://:pw@host/0"})
+    {'event': 'x', 'refresh_token': '***', 'url': 'redis://:***@host/0'}
+    """
+    for key, value in event.items():
+        if SECRET.search(key):
+            event[key] = HIDDEN
+        elif isinstance(value, str):
+            event[key] = URL_PASSWORD.sub(rf"\1{HIDDEN}", value)
+    return event
+
+
+def console_line(_logger: Any, _method: str, event: Event) -> str:
+    r"""One event, one line; a traceback follows indented, so nothing in it can pass for an event.
+
+    >>> console_line(None, "", {"timestamp": "T", "level": "info", "event": "hello", "who": "a\n2026 error forged"})
+    'T info     hello who="a\\n2026 error forged"'
+    """
+    trace = event.pop("exception", None)
+    event.pop("logger", None)
+    stamp, level, said = event.pop("timestamp", "-"), event.pop("level", "-"), event.pop("event", "")
+    words = [f"{stamp} {level:<8} {_plain(said)}", *(f"{key}={_quoted(value)}" for key, value in event.items())]
+    lines = [" ".join(words)]
+    if trace:
+        lines += [f"    | {_plain(line)}" for line in str(trace).splitlines()]
+    return "\n".join(lines)
+
+
+def _plain(value: object) -> str:
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), str(value))
+
+
+def _quoted(value: object) -> str:
+    text = _plain(value)
+    return f'"{text}"' if re.search(r"[\s=\"\\]", text) else text
