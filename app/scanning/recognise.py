@@ -124,7 +124,7 @@ def _namespaces(attributes: str) -> dict[str, str]:
 
 
 def _without_markup(head: bytes) -> Root:
-    text = head.strip(b" \t\r\n\x00")
+    text = head.strip(b" \t\r\n\x00\xef\xbb\xbf")  # byte order marks stand in odd places
     if not text:
         return Root(kind="empty", refusal="the document is empty", is_certain=False)
     if text.startswith(b"<"):
