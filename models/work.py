@@ -162,6 +162,7 @@ class Job(Base):
     error_retryable: Mapped[bool | None]
     progress: Mapped[int] = mapped_column(SmallInteger, server_default="0")  # percent
     stats: Mapped[dict[str, Any] | None]
+    checkpoint: Mapped[dict[str, Any] | None]  # what only the scan itself can tell its next attempt
     created_by: Mapped[UUID | None]
     created_at: Mapped[Now]
     started_at: Mapped[datetime | None]

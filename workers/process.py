@@ -32,7 +32,7 @@ PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 def main() -> None:
     arguments = _arguments()
     settings = configuration.load()
-    logs.configure(settings)
+    logs.configure(level=settings.log_level, style=settings.log_format)
     runtime = Runtime(settings, name=arguments.name)
     celery = celery_app.make(settings)
     _register(celery, runtime)

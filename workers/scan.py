@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from uuid import UUID
 
 import structlog
@@ -13,7 +13,7 @@ from app.errors import Aborted, Postponed, ScanFailed, Unavailable
 from app.fetching.client import SiteFetcher
 from app.fetching.control import Control
 from app.scanning import scan
-from app.scanning.values import Event, ScanStats
+from app.scanning.values import Event, ScanFinished
 from app.services import scans
 from app.services.scans import Assignment, Recorder, StoredInventory
 from workers.leases import SHUTDOWN
@@ -65,30 +65,31 @@ class _Attempt:
     def run(self) -> None:
         try:
             self._work()
-        except ScanFailed:
-            self._end(lambda: self._fail(failure))
+        except ScanFailed as failure:
+            self._fail(failure)
         except Postponed as postponed:
-            seconds, reason = postponed.seconds, postponed.reason
-            self._end(lambda: self._recorder.put_back(seconds=seconds, reason=reason, stats=self._stats()))
+            self._put_back(postponed.seconds, postponed.reason)
         except Aborted:
             self._aborted()
         except Unavailable as error:
             log.warning("the database went away under a scan", error=str(error))
-            self._end(lambda: self._recorder.put_back(seconds=1.0, reason=None, stats=None))
+            self._put_back(1.0, None)
         except Exception:  # a defect of ours must cost this job an attempt, never its slot or its lease
             log.exception("a scan failed by a defect")
-            self._end(lambda: self._fail(ScanFailed("internal")))
+            self._fail(ScanFailed("internal"))
 
     def _work(self) -> None:
         with closing(self._events()) as events:
             for event in events:
                 self._recorder.take(event)
+                if isinstance(event, ScanFinished):
+                    return
                 self._control.check()
                 if self._should_yield():
-                    self._recorder.put_back(seconds=0.0, reason=None, stats=self._stats())
+                    self._put_back(0.0, None)
                     return
 
-    def _events(self) -> Iterator[Event]:  # type: ignore[misc]
+    def _events(self) -> Generator[Event]:
         assignment = self._assignment
         return scan.run(
             assignment.site,
@@ -108,25 +109,28 @@ class _Attempt:
     def _aborted(self) -> None:
         """By its own deadline: failed. By shutdown: put back. Lost or cancelled: the row says so already."""
         if self._control.reason == DEADLINE:
-            self._end(lambda: self._fail(ScanFailed("job_timeout")))
+            self._fail(ScanFailed("job_timeout"))
         elif self._control.reason == SHUTDOWN:
-            self._end(lambda: self._recorder.put_back(seconds=0.0, reason=None, stats=None))
+            self._put_back(0.0, None)
         else:
             log.info("an attempt ended early", reason=self._control.reason)
 
     def _fail(self, failure: ScanFailed) -> None:
         settings = self._runtime.settings
-        self._recorder.fail(
-            failure, max_attempts=settings.max_attempts, base_seconds=settings.retry_base_seconds, stats=self._stats()
-        )
+        with _ending():
+            self._recorder.fail(failure, max_attempts=settings.max_attempts, base_seconds=settings.retry_base_seconds)
 
-    def _end(self, write: object) -> None:
-        try:
-            write()  # type: ignore[operator]
-        except Aborted:
-            log.info("the job was taken over or ended meanwhile")
-        except Unavailable:
-            log.warning("the job's end could not be written; its lease will pass")
+    def _put_back(self, seconds: float, reason: str | None) -> None:
+        with _ending():
+            self._recorder.put_back(seconds=seconds, reason=reason)
 
-    def _stats(self) -> ScanStats:
-        return self._assignment.resume.stats
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """An end that cannot be written is no loss: the lease passes and the job goes on from its checkpoint."""
+    try:
+        yield
+    except Aborted:
+        log.info("the job was taken over or ended meanwhile")
+    except Unavailable:
+        log.warning("the end of an attempt could not be written; its lease will pass")

@@ -14,7 +14,12 @@ def stage(session: Session, create: str, table: str, columns: Sequence[str], row
     """Create the session's temporary table if need be and COPY `rows` into it; returns how many there were.
 
     The table empties itself at commit and lives as long as the connection, so its catalogue rows are written once.
+
+    :raises RuntimeError: the transaction has staged into this table before, and would mix the two
     """
+    if table in session.info:
+        raise RuntimeError(f"{table} holds this transaction's rows already")
+    session.info[table] = True
     session.execute(sa.text(create))
     raw = session.connection().connection.driver_connection
     if not isinstance(raw, psycopg.Connection):

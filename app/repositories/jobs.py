@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -29,6 +30,21 @@ class JobView:
     @property
     def options(self) -> dict[str, Any]:
         return (self.job.options if self.job.batch_id is None else self.batch_options) or {}
+
+
+class JobWords(NamedTuple):
+    """The least that tells how a job of a batch fares."""
+
+    id: UUID
+    status: str
+    error: str | None
+    submitted_as: str | None
+    host: str
+    path: str
+
+    @property
+    def name(self) -> str:
+        return self.host + ("" if self.path == "/" else self.path)
 
 
 class Jobs:
@@ -103,9 +119,15 @@ class Jobs:
         rows = [JobView(*row) for row in self._session.execute(query)]
         return page(rows, limit, lambda view: (view.job.id,))
 
-    def of_batch(self, batch_id: UUID) -> list[JobView]:
-        query = self._views().where(Job.batch_id == batch_id).order_by(Job.id)
-        return [JobView(*row) for row in self._session.execute(query)]
+    def words_of_batch(self, batch_id: UUID) -> list[JobWords]:
+        """All of a batch's jobs in its own order; columns, not objects: there may be very many."""
+        query = (
+            sa.select(Job.id, Job.status, Job.error_detail, Job.submitted_as, Domain.host, Domain.path)
+            .join(Domain, sa.and_(Domain.tenant_id == Job.tenant_id, Domain.id == Job.domain_id))
+            .where(Job.tenant_id == self._tenant_id, Job.batch_id == batch_id)
+            .order_by(Job.id)
+        )
+        return [JobWords(*row) for row in self._session.execute(query)]
 
     def hold(self, job_id: UUID, token: UUID) -> Job:
         """The running job, locked, if this attempt still owns it.
@@ -155,10 +177,19 @@ class Jobs:
         self._put_back(job, seconds, "retry")
         self._error(job, code, detail, True, stats)
 
-    def put_back(self, job: Job, *, seconds: float, reason: str | None, stats: dict[str, Any] | None) -> None:
+    def put_back(
+        self,
+        job: Job,
+        *,
+        seconds: float,
+        reason: str | None,
+        stats: dict[str, Any] | None,
+        checkpoint: dict[str, Any] | None,
+    ) -> None:
         """Back to `pending` without blame: the attempt does not count."""
         self._put_back(job, seconds, reason)
         job.attempt = max(job.attempt - 1, 0)
+        job.checkpoint = checkpoint
         if stats is not None:
             job.stats = stats
         self._session.flush()
@@ -184,13 +215,21 @@ class Jobs:
 
     def retry(self, job_id: UUID) -> bool:
         """Give a failed or cancelled job a fresh start; False when it is neither. Its batch must be held."""
+        return self._restart(Job.id == job_id, Job.status.in_((JobStatus.FAILED, JobStatus.CANCELLED))) > 0
+
+    def retry_of_batch(self, batch_id: UUID, statuses: Sequence[JobStatus]) -> int:
+        """The same for all of a batch's jobs in one of `statuses`; answers how many. The batch must be held."""
+        self._session.execute(sa.text("SELECT set_config('statement_timeout', '15min', true)"))
+        return self._restart(Job.batch_id == batch_id, Job.status.in_(statuses))
+
+    def set_scan_no(self, job: Job, scan_no: int) -> None:
+        job.scan_no = scan_no
+        self._session.flush()
+
+    def _restart(self, *which: sa.ColumnElement[bool]) -> int:
         result = self._session.execute(
             sa.update(Job)
-            .where(
-                Job.tenant_id == self._tenant_id,
-                Job.id == job_id,
-                Job.status.in_((JobStatus.FAILED, JobStatus.CANCELLED)),
-            )
+            .where(Job.tenant_id == self._tenant_id, *which)
             .values(
                 status=JobStatus.PENDING,
                 attempt=0,
@@ -206,13 +245,9 @@ class Jobs:
                 stats=None,
                 updated_at=_NOW,
             )
-            .returning(Job.id)
+            .execution_options(synchronize_session=False)
         )
-        return result.first() is not None
-
-    def set_scan_no(self, job: Job, scan_no: int) -> None:
-        job.scan_no = scan_no
-        self._session.flush()
+        return int(getattr(result, "rowcount", 0))
 
     def _end(self, job: Job, status: JobStatus) -> None:
         if status not in ENDED_JOBS:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 from uuid import UUID, uuid4
 
-from app.errors import Aborted, Postponed, ScanFailed
+from app.errors import Aborted, ScanFailed
 from app.repositories.hashes import url_key
 from app.repositories.inventory import UrlRow, extras_json
 from app.scanning import page_types
@@ -23,6 +23,7 @@ from app.scanning.values import (
     DocumentKind,
     Event,
     FileStatus,
+    Interrupted,
     Page,
     PageRead,
     Resume,
@@ -112,7 +113,8 @@ def options_from(stored: dict[str, Any]) -> ScanOptions:
 def _resume(uow: TenantUnit, job: Job) -> Resume:
     """Where the job's earlier attempts got to."""
     reads = uow.inventory.all_reads(job.id)
-    done = {view.url: cast("FileStatus", view.read.status) for view in reads if view.read.status != "pending"}
+    again = ("pending", "failed")  # a new attempt gives what failed another chance
+    done = {view.url: cast("FileStatus", view.read.status) for view in reads if view.read.status not in again}
     pending = [
         Candidate(
             url=view.url,
@@ -121,11 +123,14 @@ def _resume(uow: TenantUnit, job: Job) -> Resume:
             depth=view.read.depth,
         )
         for view in reads
-        if view.read.status == "pending"
+        if view.read.status in again
     ]
+    kept = job.checkpoint or {}
+    known = {candidate.url for candidate in pending} | done.keys()
     return Resume(
         done=done,
-        pending=pending,
+        pending=pending + [c for c in (Candidate(**told) for told in kept.get("pending", ())) if c.url not in known],
+        missed=frozenset(kept.get("missed", ())),
         pages_done=frozenset(uow.pages.urls_of_job(job.id)),
         stats=stats_from(job.stats),
     )
@@ -170,6 +175,8 @@ class Recorder:
         self._database = database
         self._assignment = assignment
         self._lease = lease
+        self._interrupted: Interrupted | None = None
+        self.stats = assignment.resume.stats
 
     def take(self, event: Event) -> None:
         """:raises Aborted: another attempt owns the job, or it has ended"""
@@ -178,16 +185,21 @@ class Recorder:
                 self._robots(event)
             case SitemapRead():
                 self._sitemap(event)
+                self.stats = event.stats
             case PageRead():
                 self._page(event)
+                self.stats = event.stats
+            case Interrupted():
+                self._interrupted = event
+                self.stats = event.stats
             case ScanFinished():
                 self._finished(event)
 
-    def fail(self, failure: ScanFailed, *, max_attempts: int, base_seconds: float, stats: ScanStats) -> None:
+    def fail(self, failure: ScanFailed, *, max_attempts: int, base_seconds: float) -> None:
         """End the job, or put it back for another attempt after a pause."""
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
             job = self._hold(uow)
-            told = asdict(stats)
+            told = asdict(self.stats)
             if failure.retryable and job.attempt < min(job.max_attempts, max_attempts):
                 pause = next_try(job.attempt, base_seconds, failure.retry_after)
                 uow.jobs.retry_later(job, seconds=pause, code=failure.code, detail=failure.detail, stats=told)
@@ -195,11 +207,17 @@ class Recorder:
                 uow.jobs.fail(job, code=failure.code, detail=failure.detail, retryable=failure.retryable, stats=told)
             uow.commit()
 
-    def put_back(self, *, seconds: float, reason: str | None, stats: ScanStats | None) -> None:
+    def put_back(self, *, seconds: float, reason: str | None) -> None:
         """End this attempt without blame: the job goes on from its checkpoint."""
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
             job = self._hold(uow)
-            uow.jobs.put_back(job, seconds=seconds, reason=reason, stats=None if stats is None else asdict(stats))
+            uow.jobs.put_back(
+                job,
+                seconds=seconds,
+                reason=reason,
+                stats=asdict(self.stats),
+                checkpoint=_checkpoint(self._interrupted),
+            )
             uow.commit()
 
     def _hold(self, uow: TenantUnit) -> Job:
@@ -224,7 +242,7 @@ class Recorder:
             rows.drain()
             self._settle_file(uow, file_id, file, landed=rows.count > 0)
             self._record(uow, file_id, file)
-            uow.jobs.checkpoint(job, percent=event_percent(event), stats=_stats(event), lease=self._lease)
+            uow.jobs.checkpoint(job, percent=percent(event), stats=asdict(event.stats), lease=self._lease)
             uow.commit()
 
     def _settle_file(self, uow: TenantUnit, file_id: int, file: SitemapFile, *, landed: bool) -> None:
@@ -384,19 +402,15 @@ def next_try(
     return max(pause * (0.5 + 0.5 * draw()), min(retry_after or 0.0, LONGEST_RETRY))
 
 
-def postponed_reason(postponed: Postponed) -> str:
-    return postponed.reason
-
-
-def event_percent(event: SitemapRead) -> int:
+def percent(event: SitemapRead) -> int:
     """How far the scan is, as far as it can know: files read of files known."""
-    done, known = getattr(event, "done", 0), getattr(event, "known", 0)
-    return int(100 * done / known) if known else 0
+    return int(100 * event.done / event.known) if event.known else 0
 
 
-def _stats(event: SitemapRead) -> dict[str, Any] | None:
-    stats = getattr(event, "stats", None)
-    return None if stats is None else asdict(stats)
+def _checkpoint(interrupted: Interrupted | None) -> dict[str, Any] | None:
+    if interrupted is None:
+        return None
+    return {"missed": sorted(interrupted.missed), "pending": [asdict(c) for c in interrupted.pending]}
 
 
 def _file_values(file: SitemapFile, scan_no: int) -> dict[str, Any]:

@@ -229,6 +229,7 @@ def upgrade() -> None:
         sa.Column("error_retryable", sa.Boolean(), nullable=True),
         sa.Column("progress", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("stats", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
+        sa.Column("checkpoint", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
         sa.Column("created_by", sa.Uuid(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),

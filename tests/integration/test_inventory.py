@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings as hypothesis_settings, strategies as st
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from app.repositories.hashes import url_key
 from app.repositories.inventory import UrlRow
@@ -21,38 +26,64 @@ def rows(listed):
 def test_as_of_every_scan_the_inventory_is_what_a_naive_copy_would_be(database, tenant_id, series):
     expected = {}
     standing: dict[str, str | None] = {}
-    with database.for_tenant(tenant_id) as uow:
-        domain = uow.domains.ensure("a.example", "/")
-        file_id = uow.inventory.ensure_file(domain.id, "https://a.example/sitemap.xml")
-        for listed, complete in series:
+    host = f"{uuid4()}.example"
+    for listed, complete in series:
+        with database.for_tenant(tenant_id) as uow:
+            domain, file_id = a_file(uow, host)
             scan_no = uow.domains.next_scan(domain.id)
-            uow.inventory.land(file_id, scan_no, rows(listed), complete=None)
-            if complete:
-                uow.inventory.remove_missing(file_id, scan_no)
-                standing = {}
-            standing = {**standing, **listed}
-            expected[scan_no] = dict(standing)
-        uow.session.flush()
+            land(uow, file_id, scan_no, listed, complete=complete)
+            uow.commit()
+        standing = {**({} if complete else standing), **listed}
+        expected[scan_no] = dict(standing)
+    with database.for_tenant(tenant_id) as uow:
         for scan_no, wanted in expected.items():
-            job = type("AsOf", (), {"scan_no": scan_no, "domain_id": domain.id})
-            found = uow.inventory.urls(job, limit=1000, cursor=None).items
-            assert {view.row.url: view.row.changefreq for view in found} == wanted
+            assert as_of(uow, domain, scan_no) == wanted
+
+
+def a_file(uow, host="a.example"):
+    domain = uow.domains.ensure(host, "/")
+    return domain, uow.inventory.ensure_file(domain.id, f"https://{host}/sitemap.xml")
+
+
+def land(uow, file_id, scan_no, listed, *, complete=True):
+    landed = uow.inventory.land(file_id, scan_no, rows(listed), complete=None)
+    return landed, uow.inventory.remove_missing(file_id, scan_no) if complete else 0
+
+
+def as_of(uow, domain, scan_no):
+    job = type("AsOf", (), {"scan_no": scan_no, "domain_id": domain.id})
+    found = uow.inventory.urls(job, limit=1000, cursor=None).items
+    return {view.row.url: view.row.changefreq for view in found}
 
 
 def test_landing_the_same_again_writes_no_row(database, tenant_id):
+    listed = dict.fromkeys(URLS, "daily")
+    outcomes = []
+    for scan_no in (1, 2):
+        with database.for_tenant(tenant_id) as uow:
+            outcomes.append(land(uow, a_file(uow)[1], scan_no, listed))
+            uow.commit()
+    (first, _), (again, removed) = outcomes
+    assert (first.added, again.added, again.changed, removed) == (6, 0, 0, 0)
+
+
+def test_a_url_listed_twice_in_one_file_is_one_row(database, tenant_id):
     with database.for_tenant(tenant_id) as uow:
-        domain = uow.domains.ensure("a.example", "/")
-        file_id = uow.inventory.ensure_file(domain.id, "https://a.example/sitemap.xml")
-        listed = dict.fromkeys(URLS, "daily")
-        first = uow.inventory.land(file_id, 1, rows(listed) * 2, complete=None)
-        again = uow.inventory.land(file_id, 2, rows(listed), complete=None)
-        assert (first.added, again.added, again.changed, uow.inventory.remove_missing(file_id, 2)) == (6, 0, 0, 0)
+        landed = uow.inventory.land(a_file(uow)[1], 1, rows({URLS[0]: None}) * 2, complete=None)
+    assert landed.added == 1
+
+
+def test_staging_twice_in_one_transaction_is_refused(database, tenant_id):
+    with database.for_tenant(tenant_id) as uow:
+        _, file_id = a_file(uow)
+        land(uow, file_id, 1, {URLS[0]: None})
+        with pytest.raises(RuntimeError, match="staged_urls"):
+            land(uow, file_id, 2, {URLS[1]: None})
 
 
 def test_a_change_keeps_when_the_url_was_first_seen(database, tenant_id):
     with database.for_tenant(tenant_id) as uow:
-        domain = uow.domains.ensure("a.example", "/")
-        file_id = uow.inventory.ensure_file(domain.id, "https://a.example/sitemap.xml")
+        domain, file_id = a_file(uow)
         uow.inventory.land(file_id, 1, rows({URLS[0]: "daily"}), complete=None)
         uow.commit()
     with database.for_tenant(tenant_id) as uow:

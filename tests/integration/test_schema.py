@@ -42,9 +42,7 @@ def test_down_to_nothing_and_up_again(urls, owner):
     schema.downgrade(**urls, revision="base")
     left = owner.scalars(sa.text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).all()
     assert set(left) <= {"alembic_version"}
-    functions = owner.scalar(
-        sa.text("SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
-    )
+    functions = owner.scalar(sa.text("SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace"))
     assert functions == 0
     owner.rollback()
     schema.upgrade(**urls)
@@ -111,11 +109,8 @@ def test_app_role_without_a_tenant_sees_and_writes_nothing(settings, database, t
     engine.dispose()
 
 
-def test_a_tenant_never_sees_anothers_rows(database, tenant_id, owner):
-    with owner.begin():
-        owner.execute(sa.text("ALTER TABLE tenants NO FORCE ROW LEVEL SECURITY"))
-        other = owner.scalar(sa.text("INSERT INTO tenants (name) VALUES ('other') RETURNING id"))
-        owner.execute(sa.text("ALTER TABLE tenants FORCE ROW LEVEL SECURITY"))
+def test_a_tenant_never_sees_anothers_rows(database, tenant_id, new_tenant):
+    other = new_tenant("other")
     with database.for_tenant(tenant_id) as uow:
         mine = uow.domains.ensure("a.example", "/")
         uow.commit()
@@ -132,7 +127,9 @@ def test_start_refuses_a_role_that_could_walk_around_the_wall(settings):
         Database(as_owner, "api").check()
 
 
-@pytest.mark.parametrize("statement", ["SELECT options FROM batch_jobs", "SELECT * FROM sitemap_urls", "SELECT stats FROM jobs"])
+@pytest.mark.parametrize(
+    "statement", ["SELECT options FROM batch_jobs", "SELECT * FROM sitemap_urls", "SELECT stats FROM jobs"]
+)
 def test_the_system_role_sees_only_its_columns(settings, statement):
     engine = sa.create_engine(settings.system_database_url.get_secret_value())
     with engine.connect() as connection, pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
