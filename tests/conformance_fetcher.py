@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,12 @@ def ask(url: str = HOME, *, max_bytes: int = 1 << 20, etag: str | None = None, d
 
 def read(response: Response) -> bytes:
     return b"".join(response.body.chunks())
+
+
+def failure(fetcher: Fetcher, url: str = HOME, **options: Any) -> FetchError:
+    with pytest.raises(FetchError) as error:
+        fetcher.fetch(ask(url, **options))
+    return error.value
 
 
 class FetcherConformance:

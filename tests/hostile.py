@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-Behaviour = Callable[[socket.socket, bytes], None]
+Behaviour = Callable[[socket.socket, bytes], object]
 
 
 class HostileServer:

@@ -35,7 +35,7 @@ from app.settings import Settings
 MAX_REDIRECTS: Final = 5
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 MAX_PAUSE: Final = 5.0  # seconds of politeness a slot may sleep at a time, and
-MAX_WAIT: Final = 30.0  # in all before one request
+MAX_WAIT: Final = 10.0  # in all before one request
 ADDRESS_SECONDS: Final = 30.0  # that one scan believes one answer of the DNS
 
 # Failures that speak of the host itself, not of its name, its content or of us.
@@ -223,14 +223,15 @@ class SiteFetcher:
         try:
             with exchange:
                 exchange.ask("GET", request_headers(request, self._settings.user_agent))
-                self._tell(target.host, exchange)
                 if exchange.status in REDIRECTS and "location" in exchange.headers:
                     exchange.skip()
+                    self._ledger.succeeded(target.host)
                     return redirect_reference(exchange.headers["location"])
                 limit = body_limit(request, exchange.status, exchange.headers)
                 body, truncated = exchange.receive(limit=limit, budget=self._transport.budget)
         finally:
             self.stats.add(exchange.wire_bytes)
+        self._tell(target.host, exchange)
         return Response(
             requested_url=request.url,
             url=url,
@@ -259,7 +260,7 @@ class SiteFetcher:
         waited = 0.0
         while pause := self._ledger.enter(host, delay=delay, concurrency=self._concurrency):
             if pause > MAX_PAUSE or waited > MAX_WAIT:
-                raise Postponed(seconds=pause)
+                raise Postponed(seconds=max(pause, MAX_PAUSE))
             self._control.wait(pause)
             waited += pause
         return waited

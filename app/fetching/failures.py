@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 from typing import Final
 
@@ -14,6 +15,8 @@ from app.fetching.coding import BROKEN
 # What may come up from the libraries below. ValueError: http.client and urllib3 let some parsing errors through
 # (UnicodeError is one).
 FOREIGN: Final = (OSError, http.client.HTTPException, urllib3.HTTPError, ValueError, *BROKEN)
+
+NO_SUCH_NAME: Final = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 # First match wins. A pair is (while connecting, later).
 _CODES: Final[tuple[tuple[tuple[type[Exception], ...], tuple[str, str]], ...]] = (
@@ -45,6 +48,8 @@ def translate(error: Exception, *, connecting: bool = False) -> FetchError:
     """
     if isinstance(error, FetchError):
         return error
+    if isinstance(error, socket.gaierror):
+        return translate_dns(error)
     if isinstance(error, urllib3.ProtocolError) and isinstance(error.__cause__, FOREIGN):
         return translate(error.__cause__, connecting=connecting)  # urllib3's wrapping of what it met
     if type(error) is http.client.HTTPException:  # "got more than 100 headers"
@@ -53,3 +58,10 @@ def translate(error: Exception, *, connecting: bool = False) -> FetchError:
         if isinstance(error, types):
             return FetchError(codes[0] if connecting else codes[1])
     raise TypeError(f"{type(error).__name__} is not foreign") from error
+
+
+def translate_dns(error: OSError | UnicodeError) -> FetchError:
+    """What the system's resolver raises, as one of ours."""
+    if isinstance(error, socket.gaierror) and error.errno in NO_SUCH_NAME:
+        return FetchError("dns_not_found")
+    return FetchError("dns_not_found" if isinstance(error, UnicodeError) else "dns_timeout")

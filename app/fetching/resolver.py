@@ -17,6 +17,7 @@ from typing import Final
 
 from app.errors import FetchError
 from app.fetching.control import Control
+from app.fetching.failures import translate_dns
 from app.fetching.guard import Address, parse_address
 
 Resolve = Callable[[str], Sequence[str]]
@@ -24,7 +25,6 @@ Resolve = Callable[[str], Sequence[str]]
 THREADS: Final = 32
 QUEUE_PER_THREAD: Final = 4
 LOOK: Final = 0.2  # seconds between two looks at the control while waiting
-NOT_FOUND: Final = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME), socket.EAI_FAMILY}
 
 
 def system_resolve(host: str) -> Sequence[str]:
@@ -62,13 +62,6 @@ class Resolver:
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def translate_dns(error: OSError | UnicodeError) -> FetchError:
-    """What the system's resolver raises, as one of ours."""
-    if isinstance(error, socket.gaierror) and error.errno in NOT_FOUND:
-        return FetchError("dns_not_found")
-    return FetchError("dns_not_found" if isinstance(error, UnicodeError) else "dns_timeout")
 
 
 def _awaited(future: Future[Sequence[str]], timeout: float, control: Control) -> Sequence[str]:

@@ -15,61 +15,15 @@ import trustme
 
 from app.errors import Aborted, FetchError, Postponed
 from app.fetching import client
-from app.fetching.client import SiteFetcher, Transport
+from app.fetching.client import SiteFetcher
 from app.fetching.control import Control
 from app.fetching.ledger import FAILURES_TO_TRIP, LocalLedger
-from app.settings import Settings
-from tests.conformance_fetcher import HOME, FetcherConformance, Resources, Serve, ask, read
+from app.fetching.resolver import QUEUE_PER_THREAD, Resolver, system_resolve
+from tests.conformance_fetcher import HOME, FetcherConformance, Resources, Serve, ask, failure, read
 from tests.fakes import FakeFetcher
 from tests.hostile import Behaviour, HostileServer, answer, path_of, raw
 
 Fetch = Callable[..., SiteFetcher]
-
-
-@pytest.fixture
-def transports() -> Iterator[list[Transport]]:
-    made: list[Transport] = []
-    yield made
-    for transport in made:
-        transport.close()
-
-
-@pytest.fixture
-def fetcher_for(transports: list[Transport]) -> Fetch:
-    """Make a fetcher whose requests to port 80 of any name go to `server` (and 443 to `tls`)."""
-
-    def make(
-        server: HostileServer | None = None,
-        *,
-        tls: HostileServer | None = None,
-        ledger: Any = None,
-        control: Control | None = None,
-        crawl_delay: float | None = None,
-        resolve: Any = None,
-        connect: Any = None,
-        **settings: Any,
-    ) -> SiteFetcher:
-        rules = [f"*:80:127.0.0.1:{server.port}"] if server else []
-        rules += [f"*:443:127.0.0.1:{tls.port}"] if tls else []
-        values = {"connect_to": ",".join(rules), "request_timeout": 2.0, "connect_timeout": 1.0, "dns_timeout": 0.5}
-        transport = client.build(
-            Settings(_env_file=None, **{**values, **settings}),  # type: ignore[call-arg,arg-type]
-            ledger=ledger or LocalLedger(),
-            **({"resolve": resolve} if resolve else {}),
-            **({"connect": connect} if connect else {}),
-        )
-        transports.append(transport)
-        return transport.fetcher(
-            host="www.example.com", control=control or Control(), concurrency=4, crawl_delay=crawl_delay
-        )
-
-    return make
-
-
-def failure(fetcher: SiteFetcher, url: str = HOME, **options: Any) -> FetchError:
-    with pytest.raises(FetchError) as error:
-        fetcher.fetch(ask(url, **options))
-    return error.value
 
 
 class TestFake(FetcherConformance):
@@ -271,6 +225,21 @@ class TestNames:
 
         assert failure(fetcher_for(resolve=fail)).code == code
 
+    def test_a_resolver_that_is_full_says_so(self) -> None:
+        release = threading.Event()
+        resolver = Resolver(resolve=lambda _: [str(release.wait(20))], threads=1)
+        try:
+            codes = []
+            for _ in range(QUEUE_PER_THREAD + 1):
+                with pytest.raises(FetchError) as error:
+                    resolver.addresses("www.example.com", timeout=0.05, control=Control())
+                codes.append(error.value.code)
+            assert codes[0] == "dns_timeout"
+            assert codes[-1] == "dns_busy"
+        finally:
+            release.set()
+            resolver.close()
+
     def test_a_name_without_addresses_is_not_found(self, fetcher_for: Fetch) -> None:
         assert failure(fetcher_for(resolve=lambda _: [])).code == "dns_not_found"
 
@@ -282,7 +251,7 @@ class TestNames:
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 0))]
 
         monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-        assert client.system_resolve("search.example.com") == ["93.184.216.34"]
+        assert system_resolve("search.example.com") == ["93.184.216.34"]
         assert asked == [b"search.example.com."]
 
     def test_connect_to_needs_no_name_server(self, fetcher_for: Fetch) -> None:
@@ -407,6 +376,14 @@ class TestPoliteness:
             fetcher = fetcher_for(server)
             for _ in range(FAILURES_TO_TRIP):
                 assert failure(fetcher).code == "reset"
+            with pytest.raises(Postponed):
+                fetcher.fetch(ask())
+
+    def test_a_host_whose_bodies_never_arrive_is_left_alone_too(self, fetcher_for: Fetch) -> None:
+        with HostileServer(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")) as server:
+            fetcher = fetcher_for(server)
+            for _ in range(FAILURES_TO_TRIP):
+                assert failure(fetcher).code == "bad_response"
             with pytest.raises(Postponed):
                 fetcher.fetch(ask())
 
