@@ -9,12 +9,14 @@ import argparse
 import os
 import signal
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import structlog
 from celery import Celery
+from celery.platforms import SecurityWarning
 from celery.signals import worker_ready, worker_shutting_down
 
 from app import log as logs
@@ -37,6 +39,8 @@ def main() -> None:
     celery = celery_app.make(settings)
     _register(celery, runtime)
     _connect_signals(runtime)
+    # Celery warns of root because of pickle, which is off; a container's root is no news.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     runtime.start()
     threading.Thread(target=_watch_memory, args=(settings.worker_memory_mib,), name="memory", daemon=True).start()
     try:
@@ -66,6 +70,7 @@ def _connect_signals(runtime: Runtime) -> None:
 
 def _options(arguments: argparse.Namespace, level: str) -> list[str]:
     return [
+        "--quiet",  # no banner: what it says stands in our own lines
         "worker",
         "--pool=threads",
         f"--concurrency={arguments.concurrency}",

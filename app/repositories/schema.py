@@ -10,6 +10,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+
+from app.errors import Unavailable
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
@@ -23,8 +26,14 @@ def config(*, owner_url: str, app_role: str, system_role: str) -> Config:
 
 
 def upgrade(*, owner_url: str, app_url: str, system_url: str, revision: str = "head") -> None:
-    """Bring the database to `revision`; safe to call from several processes at once."""
-    command.upgrade(_config(owner_url, app_url, system_url), revision)
+    """Bring the database to `revision`; safe to call from several processes at once.
+
+    :raises Unavailable: the database cannot be reached, or refuses the owner
+    """
+    try:
+        command.upgrade(_config(owner_url, app_url, system_url), revision)
+    except OperationalError as error:
+        raise Unavailable("the database cannot be reached as the role `owner`") from error
 
 
 def downgrade(*, owner_url: str, app_url: str, system_url: str, revision: str) -> None:

@@ -206,13 +206,15 @@ class AccountService:
         return Grant(_claims(member, session_id), token)
 
 
-def bootstrap_admin(database: Database, settings: Settings, *, passwords: Passwords | None = None) -> str | None:
+def bootstrap_admin(
+    database: Database, settings: Settings, *, generated: str | None = None, passwords: Passwords | None = None
+) -> str | None:
     """Make the first administrator if there is none; the password if one was generated, to be shown once.
 
     Any number of processes may start at once: one makes it, the others find it.
     """
     chosen = settings.admin_password.get_secret_value() if settings.admin_password else None
-    password = chosen or secrets.token_urlsafe(18)
+    password = chosen or generated or secrets.token_urlsafe(18)
     with database.system() as uow:
         uow.sign_in.lock_bootstrap()
         if uow.sign_in.has_platform_admin():

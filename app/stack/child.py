@@ -66,6 +66,11 @@ class Running:
     def alive(self) -> bool:
         return self.process is not None
 
+    @property
+    def has_begun(self) -> bool:
+        """Alive and, where it has a pipe to say so, done with its start."""
+        return self.alive and (self.child.liveness is None or self._heard is not None)
+
     def start(self) -> None:
         self.start_at = math.inf
         self._started, self._heard = time.monotonic(), None

@@ -89,6 +89,10 @@ class Supervisor:
         """The children alive at this moment."""
         return {each.child.name: each.process.pid for each in self._all() if each.process is not None}
 
+    def all_begun(self) -> bool:
+        """Whether every child lives and each with a liveness pipe has spoken."""
+        return all(each.has_begun for each in self._all())
+
     @property
     def _stopping(self) -> bool:
         return self._stop_asked is not None
