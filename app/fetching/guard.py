@@ -160,6 +160,8 @@ def parse_address(text: str) -> Address:
 
 
 def _literal(host: str) -> Address | None:
+    if ":" not in host and not host[-1:].isdigit():  # most hosts: names are told apart without an exception
+        return None
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

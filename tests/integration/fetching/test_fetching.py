@@ -410,6 +410,18 @@ class TestPoliteness:
             failure(fetcher, "http://www.example.com:22/")
         assert ledger.enter("www.example.com", delay=0, concurrency=1) == 0.0
 
+    def test_a_host_that_others_keep_busy_is_not_waited_for_without_end(
+        self, fetcher_for: Fetch, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client, "MAX_WAIT", 0.2)
+        ledger = LocalLedger()
+        ledger.enter("www.example.com", delay=0, concurrency=1)
+        with HostileServer(answer()) as server:
+            with pytest.raises(Postponed) as postponed:
+                fetcher_for(server, ledger=ledger, host_concurrency=1).fetch(ask())
+        assert postponed.value.seconds >= 1  # not a queue turning on the spot
+        assert server.connections == 0
+
     def test_postponed_comes_after_the_others_are_settled(self, fetcher_for: Fetch) -> None:
         ledger = LocalLedger()
         ledger.cool_down("slow.example.com", 60)
