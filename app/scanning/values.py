@@ -264,6 +264,19 @@ class SitemapFile:
     oversized: bool = False
 
 
+@dataclass(slots=True, kw_only=True)
+class ScanStats:
+    """What a scan did, counted over all its attempts."""
+
+    sitemaps: int = 0
+    sitemaps_failed: int = 0
+    urls: int = 0
+    pages: int = 0
+    requests: int = 0
+    bytes: int = 0
+    not_modified: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RobotsRead:
     """robots.txt was settled (also when there is none)."""
@@ -278,10 +291,16 @@ class RobotsRead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitemapRead:
-    """A sitemap file came in. The consumer iterates `entries` to its end, then reads `file`, then goes on."""
+    """A sitemap file came in. The consumer iterates `entries` to its end, then reads `file`, then goes on.
+
+    A file that failed may come a second time, when it was tried again. `done` of `known` files have come so far.
+    """
 
     file: SitemapFile
     entries: Iterable[UrlEntry]
+    stats: ScanStats = field(default_factory=ScanStats)  # live: grows with the scan
+    done: int = 0
+    known: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -319,19 +338,7 @@ class PageRead:
 
     page: Page
     is_home: bool
-
-
-@dataclass(slots=True, kw_only=True)
-class ScanStats:
-    """What a scan did, counted over all its attempts."""
-
-    sitemaps: int = 0
-    sitemaps_failed: int = 0
-    urls: int = 0
-    pages: int = 0
-    requests: int = 0
-    bytes: int = 0
-    not_modified: int = 0
+    stats: ScanStats = field(default_factory=ScanStats)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,15 +349,33 @@ class ScanFinished:
     stats: ScanStats
 
 
-Event = RobotsRead | SitemapRead | PageRead | ScanFinished
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted:
+    """Comes just before `Postponed` leaves the scan: what only the scan itself can tell its next attempt.
+
+    A host with a long crawl delay answers about one request an attempt. If what was asked in vain were forgotten,
+    it would be asked again for ever.
+    """
+
+    missed: frozenset[str]
+    pending: tuple[Candidate, ...]
+    stats: ScanStats
+
+
+Event = RobotsRead | SitemapRead | PageRead | Interrupted | ScanFinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resume:
-    """Where an earlier attempt of the same scan got to: `done` files are not fetched again."""
+    """Where an earlier attempt of the same scan got to: `done` files are not fetched again, failed ones included.
+
+    To have failures tried again in a new attempt, leave them out of `done` and put them into `pending`.
+    `missed` (and the rest of `pending`) come from `Interrupted`.
+    """
 
     done: Mapping[str, FileStatus] = field(default_factory=dict)
     pending: Sequence[Candidate] = ()
+    missed: frozenset[str] = frozenset()
     pages_done: frozenset[str] = frozenset()
     stats: ScanStats = field(default_factory=ScanStats)
 
