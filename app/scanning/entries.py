@@ -20,6 +20,7 @@ FRAMES: Final = frozenset({"urlset", "sitemapindex"})
 _EXTENSION = re.compile(r"image|video|news|mobile|xhtml|pagemap", re.IGNORECASE)
 _BLANKS: Final = "\ufeff\u200b\u200c\u200d\u2060"
 _BROKEN_LINE = re.compile(r"\s*[\r\n\t]\s*")
+MAX_NAMES: Final = 1_000  # distinct tags remembered of one document
 MAX_KEYS: Final = 100  # of one image, video or news item
 
 
@@ -85,11 +86,15 @@ def local_name(tag: str) -> str:
     return tag.rpartition("}")[2]
 
 
-@lru_cache(maxsize=4_096)
-def _field_name(tag: str) -> str:
-    """The local name, but "" for `<image:loc>` and its like where an entry's own field is looked for."""
-    namespace, _, name = tag.rpartition("}")
-    return "" if name in FIELDS and _EXTENSION.search(namespace) else name
+class _FieldNames(dict[Any, str]):
+    """Tag → local name, but "" for `<image:loc>` and its like where an entry's own field is looked for."""
+
+    def __missing__(self, tag: Any) -> str:
+        namespace, _, name = str(tag).rpartition("}")
+        found = "" if name in FIELDS and _EXTENSION.search(namespace) else name
+        if len(self) < MAX_NAMES:
+            self[tag] = found
+        return found
 
 
 def attributes_of(element: etree._Element) -> dict[str, str]:
@@ -106,6 +111,7 @@ class SitemapReader:
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
         self._extras = listing.limits.extras_per_entry
+        self._names = _FieldNames()
 
     def read(self, root: etree._Element) -> list[Entry]:
         entries: list[Entry] = []
@@ -114,7 +120,7 @@ class SitemapReader:
 
     def _frame(self, frame: etree._Element, entries: list[Entry]) -> None:
         for element in frame:
-            name = _field_name(str(element.tag))
+            name = self._names[element.tag]
             if name in FRAMES:
                 self._frame(element, entries)
             elif name in ("url", "sitemap"):
@@ -127,9 +133,9 @@ class SitemapReader:
     def _entry(self, element: etree._Element, entries: list[Entry], *, is_child: bool) -> None:
         """Read one entry; a second `<loc>` in it starts another, as crawler-commons has it."""
         draft = _draft()
-        trimmed = self._listing.trimmed
+        trimmed, names = self._listing.trimmed, self._names
         for field in element:
-            name = _field_name(str(field.tag))
+            name = names[field.tag]
             if name == "loc":
                 loc = trimmed(field.text)
                 if draft.listed and loc:
@@ -157,7 +163,7 @@ class SitemapReader:
     def _link(self, draft: UrlEntry, field: etree._Element) -> None:
         language, href = field.get("hreflang"), self._listing.trimmed(field.get("href"))
         if href and language and len(draft.alternates) < self._extras:
-            draft.alternates.append({"hreflang": self._listing.trimmed(str(language)), "href": href})
+            draft.alternates.append({"hreflang": self._listing.trimmed(language), "href": href})
 
     def _take(self, draft: UrlEntry, name: str, field: etree._Element) -> None:
         if name == "changefreq":
@@ -190,11 +196,13 @@ class SitemapReader:
                 continue
             if text:
                 self._add(facts, name, text, listed=name == "tag")
-            for key, value in self._attributes(child).items():
-                self._add(facts, f"{name}_{key}", value)
-            for key, value in self._facts(child).items() if len(child) else ():
-                self._add(facts, f"{name}_{key}", value)
+            if len(child) or child.items():
+                self._add_nested(facts, name, child)
         return facts
+
+    def _add_nested(self, facts: dict[str, Any], name: str, child: etree._Element) -> None:
+        for key, value in (*self._attributes(child).items(), *self._facts(child).items()):
+            self._add(facts, f"{name}_{key}", value)
 
     def _attributes(self, element: etree._Element) -> dict[str, str]:
         return {name: self._listing.flowing(value) for name, value in attributes_of(element).items()}
@@ -231,24 +239,29 @@ _PLAIN = re.compile(
     r"(?:<priority>([^<]*+)</priority>[ \t\r\n]*+)?+</url>",
 )
 _OTHER_REFERENCE = re.compile("&(?!(?:amp|lt|gt|quot|apos);)")
-_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_CONTROLS: Final = bytes({*range(0x20)} - {*b"\t\r\n"})
 
 
 def plain_entries(text: str, listing: Listing) -> list[Entry] | None:
     """The entries of a stretch in the plain grammar; None where it is not in it, to the last character."""
-    if not _PLAIN.match(text) or _OTHER_REFERENCE.search(text) or _NOT_XML.search(text):
+    if not _PLAIN.match(text) or not _is_xml(text):
+        return None
+    has_references = text.count("&") != text.count("&amp;")
+    if not has_references:
+        text = text.replace("&amp;", "&")  # all at once: no other reference can be mistaken for it now
+    elif _OTHER_REFERENCE.search(text):
         return None
     parts = _PLAIN.split(text)
     if any(parts[::5]):  # what stands between the entries: it must be nothing
         return None
-    listed = _values(parts[1::5], listing)
-    dates = [parse_lastmod(raw) if raw else None for raw in _values(parts[2::5], listing)]
+    values = _tidied if has_references or not text.isascii() else _stripped
+    listed, dates = values(parts[1::5], listing), values(parts[2::5], listing)
     urls = listed if listing.are_canonical(listed) else map(listing.canonical, listed)
     return [  # by position: this runs once a URL
         UrlEntry(
             url,
             loc,
-            lastmod,
+            parse_lastmod(date) if date else None,
             read_changefreq(changefreq) if changefreq else None,
             read_priority(priority) if priority else None,
             [],
@@ -258,14 +271,26 @@ def plain_entries(text: str, listing: Listing) -> list[Entry] | None:
             False,
             [],
         )
-        for url, loc, lastmod, changefreq, priority in zip(urls, listed, dates, parts[3::5], parts[4::5], strict=True)
+        for url, loc, date, changefreq, priority in zip(urls, listed, dates, parts[3::5], parts[4::5], strict=True)
         if url is not None
     ]
 
 
-def _values(texts: list[str], listing: Listing) -> list[str]:
-    trimmed = listing.trimmed
-    return [trimmed(_unescaped(text) if text and "&" in text else text) for text in texts]
+def _is_xml(text: str) -> bool:
+    if not text.isascii() and ("\ufffe" in text or "\uffff" in text):
+        return False
+    octets = text.encode()
+    return len(octets.translate(None, _CONTROLS)) == len(octets)
+
+
+def _stripped(texts: list[str | None], listing: Listing) -> list[str]:
+    """ASCII without references needs no more than this."""
+    limit = listing.limits.text_length
+    return [text.strip()[:limit] if text else "" for text in texts]
+
+
+def _tidied(texts: list[str | None], listing: Listing) -> list[str]:
+    return [listing.trimmed(_unescaped(text)) if text else "" for text in texts]
 
 
 def _unescaped(text: str) -> str:
@@ -273,7 +298,8 @@ def _unescaped(text: str) -> str:
     >>> _unescaped("a=1&amp;b=&lt;2&gt;&amp;lt;")
     'a=1&b=<2>&lt;'
     """
-    if text.count("&") != text.count("&amp;"):
-        for name, char in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'")):
-            text = text.replace(name, char)
-    return text.replace("&amp;", "&")
+    if "&" not in text:
+        return text
+    for name, char in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&")):
+        text = text.replace(name, char)
+    return text

@@ -169,6 +169,7 @@ class _Document:
         self._is_sitemap = found.kind in ("urlset", "index")
         self._reader = SitemapReader(listing) if self._is_sitemap else feeds.FeedReader(listing)
         self._misses = 0
+        self._mends_references = False
         self._wrap = _Wrap(found.namespaces)
         names = ENTRY_NAMES[found.kind]
         prefixed = {f"{found.prefix}:{name}" for name in names} if found.prefix else frozenset[str]()
@@ -188,16 +189,17 @@ class _Document:
 
     def _stretch(self, text: str, line: int) -> list[Entry]:
         """By the cheapest way that is exact: the plain grammar, the strict parser, either of them after mending."""
+        if self._mends_references:
+            text = mend_references(text)
         entries = self._plain(text)
         if entries is not None:
             return entries
         root = self._wrap.parsed(text)
         if root is None:
-            text = mend_references(text)
-            entries = self._plain(text)
-            if entries is not None:
-                return entries
             self._wrap = self._wrap.declaring(prefixes_in(text))
+            if not self._mends_references:  # a document that needs it once needs it on every page
+                self._mends_references, self._misses = True, 0
+                return self._stretch(text, line)
             root = self._wrap.parsed(text)
         return self._mended(text, line, cut=False) if root is None else self._reader.read(root)
 
