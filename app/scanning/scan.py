@@ -164,6 +164,7 @@ class _Scan:
         if self._tree.is_found or self._tree.has_failed:
             return
         if self._home is not None:
+            self._tree.missed.add(self._home_url)  # what it names is pending now: a later attempt need not ask it
             yield from self._tree.follow(self._allowed(self._home.feeds), "home_page")
         for guesses in discovery.guesses(self._site, self._settled.scheme, FEEDS):
             if not self._tree.is_found:
@@ -186,8 +187,6 @@ class _Scan:
             self._pages_done.add(self._home_url)
             yield self._page_read(home, is_home=True)
         yield from self._tree.follow(self._allowed(home.sitemap_links), "home_page")
-        if not home.feeds:
-            self._tree.missed.add(self._home_url)  # nothing more to learn from it in a later attempt
 
     def _more_pages(self) -> Iterator[PageRead]:
         left = self._options.max_pages - len(self._pages_done)
@@ -223,7 +222,7 @@ class _Scan:
             raise failure
         if self._options.respect_robots and self._settled.rules.disallows_all(self._agent):
             return "disallowed"
-        has_home = self._home is not None and self._home.http_status is not None
+        has_home = self._home is not None and (self._home.http_status or 500) < 500
         if tree.doubtful and not tree.is_answered and not has_home:
             raise ScanFailed(next(iter(tree.doubtful.values())))
         return "no_sitemap"

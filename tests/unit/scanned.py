@@ -88,7 +88,7 @@ def scanned(
     stored: Sequence[StoredFile] = (),
     candidates: Sequence[str] = (),
     resume: Resume | None = None,
-    raises: type[BaseException] | None = None,
+    raises: type[BaseException] | tuple[()] = (),
     **options: Any,
 ) -> Scanned:
     """Scan to the end. Without other word no pages are fetched; an error of the kind `raises` is kept."""
@@ -105,7 +105,7 @@ def scanned(
     try:
         for event in events:
             result.take(event)
-    except raises or () as error:
+    except raises as error:
         result.error = error
     return result
 

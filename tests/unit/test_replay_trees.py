@@ -15,12 +15,11 @@ from tests.unit.scanned import Scanned, scanned
 
 pytestmark = needs_cases
 
-ROBOTS_AT_HOME = "Sitemap: {start}"
-
 
 def web_of(case: dict[str, Any]) -> dict[str, Resource]:
-    """As a fetcher hands it on: a Content-Encoding undone only where the header names one the body has not kept."""
-    return {resource["url"]: (resource["status"], resource["headers"], body_of(resource)) for resource in case["resources"]}
+    return {
+        resource["url"]: (resource["status"], resource["headers"], body_of(resource)) for resource in case["resources"]
+    }
 
 
 def with_robots(case: dict[str, Any]) -> dict[str, Resource]:
@@ -31,7 +30,7 @@ def with_robots(case: dict[str, Any]) -> dict[str, Resource]:
 
 
 def accepted(case: dict[str, Any], name: str, alternatives: str) -> list[set[str]]:
-    return [{canonical(url) for url in urls} for urls in case.get(alternatives) or [case[name]]]
+    return [{canonical(url, allow_special=True) for url in urls} for urls in case.get(alternatives) or [case[name]]]
 
 
 def found(result: Scanned) -> set[str]:

@@ -1,0 +1,912 @@
+"""What a scan does, step by step, over a fake web."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+
+import pytest
+
+from app.errors import Aborted, FetchError, Postponed, ScanFailed
+from app.scanning import scan
+from app.scanning.discovery import FREQUENT, RARE
+from app.scanning.urls import site
+from app.scanning.values import (
+    BytesBody,
+    Candidate,
+    ChildEntry,
+    Interrupted,
+    Response,
+    Resume,
+    ScanOptions,
+    ScanStats,
+    Site,
+    SitemapRead,
+    StoredFile,
+)
+from tests.fakes import FakeFetcher
+from tests.unit.scanned import AGENT, BASE, FakeInventory, Scanned, index, ok, robots, scanned, urlset
+
+ROBOTS = f"{BASE}/robots.txt"
+MAP = f"{BASE}/sitemap.xml"
+PAGE = f"{BASE}/page"
+HTML = ok("<!doctype html><title>Everything is fine</title><p>Not found", content_type="text/html")
+REFUSED = FetchError("connect_refused")
+
+
+class Sometimes:
+    """Answers from a list, the last one for ever."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    def __call__(self, request):
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+class Everywhere(FakeFetcher):
+    """A site that answers everything with one page."""
+
+    def _answer(self, url, request):
+        self.urls.append(url)
+        return self.resources.get(url, HTML)
+
+
+def stored(url=MAP, body=b"", **values):
+    values = {"kind": "urlset", "etag": None, "last_modified": None, "url_count": 1, **values}
+    return StoredFile(url=url, content_hash=hashlib.sha256(body).digest(), **values)
+
+
+# -- robots.txt and the scheme ------------------------------------------------------------------------------
+
+
+def test_https_is_tried_first():
+    result = scanned({MAP: ok(urlset(PAGE))}, "example.com")
+
+    assert result.robots.scheme == "https"
+    assert result.fetcher.urls[0] == ROBOTS
+    assert result.urls == {PAGE}
+
+
+@pytest.mark.parametrize(
+    "code", ["connect_refused", "connect_timeout", "connect_failed", "tls_failed", "reset", "timeout", "bad_response"]
+)
+def test_a_site_without_https_is_scanned_over_http(code):
+    web = {ROBOTS: FetchError(code), "http://example.com/sitemap.xml": ok(urlset("/page"))}
+
+    result = scanned(web, "example.com")
+
+    assert result.robots.scheme == "http"
+    assert result.urls == {"http://example.com/page"}
+
+
+def test_the_learnt_scheme_is_tried_first():
+    learnt = Site(host="example.com", scheme="http")
+
+    assert scanned({}, learnt).fetcher.urls[0] == "http://example.com/robots.txt"
+
+
+def test_a_named_scheme_is_the_only_one():
+    result = scanned({ROBOTS: REFUSED}, "https://example.com", raises=ScanFailed)
+
+    assert result.error.code == "connect_refused"
+    assert result.fetcher.urls == [ROBOTS]
+
+
+def test_a_name_that_does_not_resolve_is_not_asked_for_twice():
+    result = scanned({ROBOTS: FetchError("dns_not_found")}, "example.com", raises=ScanFailed)
+
+    assert (result.error.code, result.fetcher.urls) == ("dns_not_found", [ROBOTS])
+
+
+def test_of_two_failures_the_one_that_may_pass_is_told():
+    web = {ROBOTS: FetchError("tls_failed"), "http://example.com/robots.txt": FetchError("timeout")}
+
+    error = scanned(web, "example.com", raises=ScanFailed).error
+
+    assert (error.code, error.retryable) == ("timeout", True)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
+def test_robots_4xx_forbids_nothing(status):
+    result = scanned({ROBOTS: (status, {}, b"User-agent: *\nDisallow: /"), MAP: ok(urlset(PAGE))})
+
+    assert result.robots.http_status == status
+    assert result.urls == {PAGE}
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(500, "robots_unavailable"), (503, "robots_unavailable"), (429, "http_429")]
+)
+def test_robots_that_cannot_be_had_now_ends_the_scan_for_now(status, code):
+    result = scanned({ROBOTS: (status, {"Retry-After": "120"}, b""), MAP: ok(urlset(PAGE))}, raises=ScanFailed)
+
+    assert (result.error.code, result.error.retryable, result.error.retry_after) == (code, True, 120.0)
+    assert result.fetcher.urls == [ROBOTS]
+
+
+def test_robots_5xx_stops_nobody_who_ignores_robots():
+    result = scanned({ROBOTS: (500, {}, b""), MAP: ok(urlset(PAGE))}, respect_robots=False)
+
+    assert result.urls == {PAGE}
+
+
+def test_robots_that_redirects_for_ever_counts_as_none():
+    result = scanned({ROBOTS: (301, {"location": ROBOTS}, b""), MAP: ok(urlset(PAGE))})
+
+    assert result.urls == {PAGE}
+
+
+def test_a_web_page_in_place_of_robots_has_no_rules():
+    result = scanned({ROBOTS: ok("<html><p>Disallow: /</p>"), MAP: ok(urlset(PAGE))})
+
+    assert result.urls == {PAGE}
+    assert not result.robots.disallows_all
+
+
+def test_robots_lines_are_relative_to_where_it_was_found():
+    web = {ROBOTS: (301, {"location": "https://www.example.com/robots.txt"}, b"")}
+    web["https://www.example.com/robots.txt"] = ok("Sitemap: /map.xml")
+    web["https://www.example.com/map.xml"] = ok(urlset("/page"))
+
+    assert scanned(web).urls == {"https://www.example.com/page"}
+
+
+@pytest.mark.parametrize(
+    ("line", "asked", "delay"), [("7", None, 7.0), ("7", 9.0, 9.0), ("7", 1.0, 7.0), ("", 2.0, 2.0)]
+)
+def test_the_longer_crawl_delay_counts(line, asked, delay):
+    result = scanned({ROBOTS: robots(rules=f"Crawl-delay: {line}")}, crawl_delay=asked)
+
+    assert result.fetcher.delays == [delay]
+
+
+def test_named_sitemaps_are_read_whatever_the_rules():
+    result = scanned({ROBOTS: robots(MAP, rules="Disallow: /"), MAP: ok(urlset(PAGE))})
+
+    assert (result.urls, result.outcome) == ({PAGE}, "sitemaps_found")
+
+
+def test_a_site_that_disallows_everything_is_left_alone():
+    result = scanned({ROBOTS: robots(rules="Disallow: /"), MAP: ok(urlset(PAGE))}, max_pages=1)
+
+    assert result.outcome == "disallowed"
+    assert result.fetcher.urls == [ROBOTS]
+    assert [page.problem.code for page in result.pages] == ["disallowed"]
+
+
+def test_rules_can_be_ignored_but_not_what_they_name():
+    web = {ROBOTS: robots(f"{BASE}/a.xml", rules="Disallow: /"), f"{BASE}/a.xml": ok(urlset(PAGE)), f"{BASE}/": HTML}
+
+    result = scanned(web, respect_robots=False, max_pages=1)
+
+    assert result.urls == {PAGE}
+    assert result.pages[0].title == "Everything is fine"
+
+
+# -- discovery ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*FREQUENT, *RARE, "feed", "rss", "atom"])
+def test_every_usual_name_is_found(name):
+    body = gzip.compress(urlset(PAGE).encode()) if name.endswith(".gz") else urlset(PAGE)
+
+    result = scanned({f"{BASE}/{name}": ok(body)})
+
+    assert result.urls == {PAGE}
+    assert [(file.url, file.discovered_by) for file in result.files] == [(f"{BASE}/{name}", "well_known")]
+
+
+def test_usual_names_are_not_guessed_where_robots_names_one():
+    result = scanned({ROBOTS: robots(f"{BASE}/a.xml"), f"{BASE}/a.xml": ok(urlset(PAGE)), MAP: ok(urlset("/b"))})
+
+    assert result.fetcher.urls == [ROBOTS, f"{BASE}/a.xml"]
+    assert result.files[0].discovered_by == "robots"
+
+
+def test_thorough_guesses_all_the_same():
+    web = {ROBOTS: robots(f"{BASE}/a.xml"), f"{BASE}/a.xml": ok(urlset(PAGE)), f"{BASE}/sitemap1.xml": ok(urlset("/b"))}
+
+    assert scanned(web, thorough=True).urls == {PAGE, f"{BASE}/b"}
+
+
+def test_usual_names_are_guessed_where_robots_leads_nowhere():
+    result = scanned({ROBOTS: robots(f"{BASE}/gone.xml"), MAP: ok(urlset(PAGE))})
+
+    assert result.urls == {PAGE}
+    assert result.statuses == {f"{BASE}/gone.xml": "gone", MAP: "read"}
+    assert result.outcome == "sitemaps_found"
+
+
+def test_a_site_may_have_several_of_the_usual_names():
+    result = scanned({MAP: ok(urlset("/a")), f"{BASE}/sitemap-index.xml": ok(urlset("/b"))})
+
+    assert result.urls == {f"{BASE}/a", f"{BASE}/b"}
+
+
+def test_guesses_keep_to_the_rules():
+    result = scanned({ROBOTS: robots(rules="Disallow: /sitemap"), MAP: ok(urlset(PAGE))})
+
+    assert result.outcome == "no_sitemap"
+    assert MAP not in result.fetcher.urls
+
+
+def test_a_site_that_answers_everything_with_a_page_has_no_sitemap():
+    result = scanned(Everywhere({ROBOTS: robots()}), max_pages=1)
+
+    assert (result.files, result.outcome) == ([], "no_sitemap")
+
+
+def test_a_named_file_that_is_a_page_is_recorded_as_such():
+    result = scanned({ROBOTS: robots(MAP), MAP: HTML})
+
+    assert result.statuses == {MAP: "not_a_sitemap"}
+    assert result.file(MAP).problem.code == "not_a_sitemap"
+    assert result.outcome == "no_sitemap"
+
+
+def test_one_document_under_two_usual_names_is_one_file():
+    web = {MAP: (301, {"location": "/wp-sitemap.xml"}, b""), f"{BASE}/wp-sitemap.xml": ok(urlset(PAGE))}
+
+    result = scanned(web)
+
+    assert [(file.url, file.final_url) for file in result.files] == [(MAP, f"{BASE}/wp-sitemap.xml")]
+    assert len(result.entries) == 1
+
+
+def test_a_path_on_a_host_has_sitemaps_of_its_own():
+    web = {MAP: ok(urlset("/host")), f"{BASE}/shop/sitemap.xml": ok(urlset("/shop/a"))}
+
+    assert scanned(web, f"{BASE}/shop/").urls == {f"{BASE}/shop/a"}
+
+
+def test_a_path_without_a_sitemap_falls_back_to_the_host():
+    assert scanned({MAP: ok(urlset("/shop/a"))}, f"{BASE}/shop/").urls == {f"{BASE}/shop/a"}
+
+
+def test_robots_speaks_for_the_host_so_the_path_is_asked_as_well():
+    web = {ROBOTS: robots(MAP), MAP: ok(urlset("/host")), f"{BASE}/shop/sitemap.xml": ok(urlset("/shop/a"))}
+
+    assert scanned(web, f"{BASE}/shop/").urls == {f"{BASE}/host", f"{BASE}/shop/a"}
+
+
+def test_robots_that_names_the_paths_own_sitemap_is_enough():
+    own = f"{BASE}/shop/map.xml"
+
+    result = scanned({ROBOTS: robots(own), own: ok(urlset("/shop/a"))}, f"{BASE}/shop/")
+
+    assert result.fetcher.urls == [ROBOTS, own]
+
+
+@pytest.mark.parametrize(
+    "markup", ["<link rel='sitemap' href='/my-map.xml'>", "<a href='/my-map.xml'></a><a href='/my_sitemap.xml'>Map</a>"]
+)
+def test_the_home_page_may_name_a_sitemap(markup):
+    named = "/my-map.xml" if "link" in markup else "/my_sitemap.xml"
+    web = {f"{BASE}/": ok(f"<!doctype html>{markup}"), BASE + named: ok(urlset(PAGE))}
+
+    result = scanned(web)
+
+    assert (result.urls, result.files[0].discovered_by) == ({PAGE}, "home_page")
+    assert result.pages == []  # none was asked for
+
+
+def test_a_sitemap_named_on_the_fetched_home_page_is_read_beside_others():
+    web = {
+        ROBOTS: robots(MAP),
+        MAP: ok(urlset("/a")),
+        f"{BASE}/": ok("<!doctype html><link rel=sitemap href=/more.xml><link rel=sitemap href=/sitemap.xml>"),
+        f"{BASE}/more.xml": ok(urlset("/b")),
+    }
+
+    result = scanned(web, max_pages=1)
+
+    assert result.urls == {f"{BASE}/a", f"{BASE}/b"}
+    assert result.fetcher.urls.count(MAP) == 1
+    assert result.fetcher.urls.count(f"{BASE}/") == 1
+
+
+def test_feeds_are_the_last_resort():
+    feed = "<rss version='2.0'><channel><item><link>/news</link></item></channel></rss>"
+    home = ok("<!doctype html><link rel=alternate type='application/rss+xml' href='/news.rss'>")
+    web = {f"{BASE}/": home, f"{BASE}/news.rss": ok(feed)}
+
+    alone = scanned(web)
+    beside = scanned({**web, MAP: ok(urlset(PAGE))}, max_pages=1)
+
+    assert (alone.urls, alone.files[0].kind) == ({f"{BASE}/news"}, "rss")
+    assert beside.urls == {PAGE}
+
+
+def test_no_feed_stands_in_for_a_sitemap_that_failed():
+    feed = ok("<rss version='2.0'><channel><item><link>/news</link></item></channel></rss>")
+
+    result = scanned({ROBOTS: robots(MAP), MAP: (503, {}, b""), f"{BASE}/feed": feed}, raises=ScanFailed)
+
+    assert result.error.code == "sitemaps_failed"
+
+
+# -- the tree -----------------------------------------------------------------------------------------------
+
+
+def test_an_index_is_followed_relative_children_and_all():
+    web = {
+        ROBOTS: robots(f"{BASE}/maps/index.xml"),
+        f"{BASE}/maps/index.xml": ok(index("a.xml", "/b.xml", "https://cdn.example.net/c.xml")),
+        f"{BASE}/maps/a.xml": ok(urlset("/a")),
+        f"{BASE}/b.xml": ok(urlset("/b")),
+        "https://cdn.example.net/c.xml": ok(urlset("https://example.com/c")),
+    }
+
+    result = scanned(web)
+
+    assert result.urls == {f"{BASE}/a", f"{BASE}/b", f"{BASE}/c"}
+    child = result.file(f"{BASE}/maps/a.xml")
+    assert (child.parent, child.depth, child.discovered_by) == (f"{BASE}/maps/index.xml", 1, "index")
+
+
+def test_cycles_and_self_links_are_read_once():
+    web = {
+        ROBOTS: robots(MAP),
+        MAP: ok(index(MAP, "/b.xml", "/sitemap.xml#x")),
+        f"{BASE}/b.xml": ok(index(MAP, "/b.xml")),
+    }
+
+    result = scanned(web)
+
+    assert result.fetcher.urls == [ROBOTS, MAP, f"{BASE}/b.xml"]
+
+
+def test_depth_is_limited():
+    web = {ROBOTS: robots(f"{BASE}/0"), **{f"{BASE}/{n}": ok(index(f"/{n + 1}")) for n in range(9)}}
+
+    assert [file.depth for file in scanned(web).files] == [0, 1, 2, 3, 4, 5]
+    assert [file.depth for file in scanned(web, max_depth=1).files] == [0, 1]
+
+
+def test_a_redirect_to_a_file_that_was_read_lists_nothing_again():
+    web = {
+        ROBOTS: robots(MAP, f"{BASE}/old.xml"),
+        MAP: ok(urlset(PAGE)),
+        f"{BASE}/old.xml": (301, {"location": MAP}, b""),
+    }
+
+    result = scanned(web)
+
+    assert len(result.entries) == 1
+    old = result.file(f"{BASE}/old.xml")
+    assert (old.status, old.final_url, old.url_count) == ("read", MAP, 0)
+    assert result.finished.stats.sitemaps == 1
+
+
+def test_a_child_that_another_file_redirected_to_is_not_fetched_again():
+    web = {
+        ROBOTS: robots(f"{BASE}/old.xml", f"{BASE}/index.xml"),
+        f"{BASE}/old.xml": (302, {"location": "/new.xml"}, b""),
+        f"{BASE}/index.xml": ok(index("/new.xml")),
+        f"{BASE}/new.xml": ok(urlset(PAGE)),
+    }
+
+    result = scanned(web)
+
+    assert result.fetcher.urls.count(f"{BASE}/new.xml") == 1
+    assert len(result.entries) == 1
+
+
+@pytest.mark.parametrize(("named", "answers"), [("http", "https"), ("https", "http")])
+def test_a_file_named_under_the_scheme_that_is_dead_is_read_under_the_other(named, answers):
+    listed = f"{named}://example.com/map.xml"
+    web = {
+        f"{named}://example.com/robots.txt": REFUSED,
+        f"{answers}://example.com/robots.txt": robots(listed),
+        listed: REFUSED,
+        f"{answers}://example.com/map.xml": ok(urlset("/page")),
+    }
+
+    result = scanned(web, f"{answers}://example.com")
+
+    assert (result.urls, result.outcome) == ({f"{answers}://example.com/page"}, "sitemaps_found")
+    assert result.file(listed).final_url == f"{answers}://example.com/map.xml"
+
+
+def test_a_file_named_under_http_is_read_there_if_https_has_another_page():
+    web = {ROBOTS: robots("http://example.com/map.xml"), f"{BASE}/map.xml": HTML}
+    web["http://example.com/map.xml"] = ok(urlset(PAGE))
+
+    assert scanned(web).urls == {PAGE}
+
+
+def test_a_file_missing_under_both_schemes_is_gone_and_has_not_failed():
+    web = {ROBOTS: robots("http://example.com/map.xml"), "http://example.com/map.xml": REFUSED, MAP: ok(urlset(PAGE))}
+
+    result = scanned(web)
+
+    assert result.statuses == {"http://example.com/map.xml": "gone", MAP: "read"}
+
+
+def test_a_dead_foreign_host_is_asked_once_a_pass():
+    children = [f"https://dead.example.net/{n}.xml" for n in range(20)]
+    web = {ROBOTS: robots(MAP), MAP: ok(index(*children, "/a.xml")), f"{BASE}/a.xml": ok(urlset(PAGE))}
+    web.update(dict.fromkeys(children, REFUSED))
+
+    result = scanned(web)
+
+    assert sum(url.startswith("https://dead") for url in result.fetcher.urls) == 2
+    assert all(result.statuses[url] == "failed" for url in children)
+    assert (result.urls, result.outcome) == ({PAGE}, "incomplete")
+
+
+def test_one_site_reads_no_more_files_than_allowed():
+    web = {ROBOTS: robots(MAP), MAP: ok(index(*(f"/{n}.xml" for n in range(9))))}
+    web.update({f"{BASE}/{n}.xml": ok(urlset(f"/{n}")) for n in range(9)})
+
+    result = scanned(web, max_sitemaps=3)
+
+    assert len(result.files) == 3
+    assert not result.file(MAP).complete  # it names more files than were kept
+    assert result.file(MAP).status == "partial"
+
+
+def test_one_site_lists_no_more_urls_than_allowed():
+    web = {ROBOTS: robots(MAP, f"{BASE}/b.xml"), MAP: ok(urlset(*(f"/{n}" for n in range(9))), etag='"1"')}
+    web[f"{BASE}/b.xml"] = ok(urlset("/b"))
+
+    result = scanned(web, max_urls=4, per_host_concurrency=1)
+
+    capped = result.file(MAP)
+    assert len(result.entries) == 4
+    assert (capped.status, capped.complete, capped.problem.code) == ("partial", False, "max_urls")
+    assert (capped.content_hash, capped.etag) == (None, None)  # or the rest would count as known the next time
+
+
+def test_a_file_that_just_fits_the_cap_is_whole():
+    assert scanned({MAP: ok(urlset("/1", "/2"))}, max_urls=2).file(MAP).complete
+
+
+def test_a_damaged_file_is_partial():
+    file = scanned({MAP: ok("<urlset><url><loc>/a</loc></url><url><lo")}).file(MAP)
+
+    assert (file.status, file.complete, file.url_count) == ("partial", False, 1)
+    assert file.content_hash  # it is what the site serves: it need not be read again until it changes
+
+
+def test_what_a_transfer_cut_short_is_partial_and_read_again_the_next_time():
+    class Cut(FakeFetcher):
+        def fetch(self, request):
+            response = super().fetch(request)
+            if response.url != MAP:
+                return response
+            body = BytesBody(b"".join(response.body.chunks())[:-20])
+            return Response(requested_url=MAP, url=MAP, status=200, headers=response.headers, body=body, truncated=True)
+
+    file = scanned(Cut({MAP: ok(urlset("/a", "/b"), etag='"1"')})).file(MAP)
+
+    assert (file.status, file.complete) == ("partial", False)
+    assert (file.etag, file.content_hash) == (None, None)
+
+
+# -- failures -----------------------------------------------------------------------------------------------
+
+
+def test_a_child_that_fails_makes_the_scan_incomplete():
+    web = {ROBOTS: robots(MAP), MAP: ok(index("/a.xml", "/b.xml")), f"{BASE}/a.xml": ok(urlset(PAGE))}
+    web[f"{BASE}/b.xml"] = FetchError("body_too_large")
+
+    result = scanned(web)
+
+    failed = result.file(f"{BASE}/b.xml")
+    assert (failed.status, failed.problem.code, failed.retryable) == ("failed", "body_too_large", False)
+    assert (result.outcome, result.finished.stats.sitemaps_failed) == ("incomplete", 1)
+    assert result.fetcher.urls.count(f"{BASE}/b.xml") == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "retryable"),
+    [
+        ((503, {}, b""), "http_5xx", True),
+        ((429, {}, b""), "http_429", True),
+        ((403, {}, b""), "http_4xx", False),
+        ((300, {}, b""), "bad_redirect", False),
+        (FetchError("reset"), "reset", True),
+    ],
+)
+def test_how_a_file_failed_is_told(answer, code, retryable):
+    web = {ROBOTS: robots(MAP, f"{BASE}/a.xml"), f"{BASE}/a.xml": ok(urlset(PAGE)), MAP: answer}
+
+    file = scanned(web).file(MAP)
+
+    assert (file.status, file.problem.code, file.retryable) == ("failed", code, retryable)
+
+
+def test_a_failure_that_passes_is_made_good_in_the_same_attempt():
+    web = {ROBOTS: robots(MAP), MAP: ok(index("/a.xml", "/b.xml")), f"{BASE}/a.xml": ok(urlset("/a"))}
+    web[f"{BASE}/b.xml"] = Sometimes((503, {}, b""), ok(index("/c.xml")))
+    web[f"{BASE}/c.xml"] = ok(urlset("/c"))
+
+    result = scanned(web)
+
+    assert result.urls == {f"{BASE}/a", f"{BASE}/c"}
+    assert (result.outcome, result.finished.stats.sitemaps_failed) == ("sitemaps_found", 0)
+
+
+def test_a_failure_that_stays_is_asked_twice_and_no_more():
+    web = {ROBOTS: robots(MAP), MAP: ok(index("/b.xml")), f"{BASE}/b.xml": (503, {}, b"")}
+
+    result = scanned(web)
+
+    assert result.fetcher.urls.count(f"{BASE}/b.xml") == 2
+    assert (result.outcome, result.finished.stats.sitemaps_failed) == ("incomplete", 1)
+
+
+@pytest.mark.parametrize(("answer", "retryable"), [((503, {}, b""), True), ((403, {}, b""), False)])
+def test_a_scan_fails_when_every_sitemap_that_robots_names_did(answer, retryable):
+    result = scanned({ROBOTS: robots(MAP), MAP: answer}, raises=ScanFailed)
+
+    assert (result.error.code, result.error.retryable) == ("sitemaps_failed", retryable)
+    assert result.statuses == {MAP: "failed"}
+
+
+def test_a_missing_child_is_no_failure():
+    result = scanned({MAP: ok(index("/a.xml", "/b.xml")), f"{BASE}/a.xml": ok(urlset(PAGE))})
+
+    assert result.file(f"{BASE}/b.xml").status == "gone"
+    assert result.outcome == "sitemaps_found"
+
+
+def test_a_guess_that_fails_once_is_asked_again():
+    assert scanned({MAP: Sometimes((503, {}, b""), ok(urlset(PAGE)))}).urls == {PAGE}
+
+
+def test_a_host_that_answers_robots_only_has_not_been_shown_to_have_no_sitemap():
+    class Ill(FakeFetcher):
+        def _answer(self, url, request):
+            self.urls.append(url)
+            return self.resources.get(url, (503, {}, b""))
+
+    failed = scanned(Ill({ROBOTS: robots()}), raises=ScanFailed)
+    partly = scanned(Ill({ROBOTS: robots(), f"{BASE}/sitemap.txt": (404, {}, b"")}))
+
+    assert scanned(Ill({ROBOTS: robots(), f"{BASE}/": HTML}), max_pages=1).outcome == "no_sitemap"
+    assert (failed.error.code, failed.error.retryable) == ("http_5xx", True)
+    assert partly.outcome == "no_sitemap"
+
+
+# -- what earlier scans kept --------------------------------------------------------------------------------
+
+
+def test_validators_are_sent_and_304_is_unchanged():
+    web = {MAP: ok(urlset(PAGE), etag='"1"')}
+
+    result = scanned(web, stored=[stored(etag='"1"', url_count=7)])
+
+    file = result.file(MAP)
+    assert (file.status, file.complete, file.url_count, file.etag) == ("unchanged", True, 7, '"1"')
+    assert (result.entries, result.outcome) == ([], "unchanged")
+    assert result.finished.stats.not_modified == 1
+
+
+def test_the_same_bytes_are_unchanged():
+    body = urlset(PAGE)
+
+    result = scanned({MAP: ok(body, etag='"2"')}, stored=[stored(body=body.encode(), etag='"1"')])
+
+    assert (result.file(MAP).status, result.file(MAP).etag, result.entries) == ("unchanged", '"2"', [])
+
+
+def test_force_reads_all_the_same():
+    body = urlset(PAGE)
+
+    result = scanned({MAP: ok(body, etag='"1"')}, stored=[stored(body=body.encode(), etag='"1"')], force=True)
+
+    assert (result.urls, result.outcome) == ({PAGE}, "sitemaps_found")
+
+
+def test_children_of_an_unchanged_index_are_asked_all_the_same():
+    a, b = f"{BASE}/a.xml", f"{BASE}/b.xml"
+    web = {MAP: ok(index(a, b), etag='"1"'), a: ok(urlset("/a"), etag='"1"'), b: ok(urlset("/b"), etag='"2"')}
+    kept = [stored(kind="index", etag='"1"', children=(a, b)), stored(a, etag='"1"'), stored(b, etag='"1"')]
+
+    result = scanned(web, stored=kept)
+
+    assert result.statuses == {MAP: "unchanged", a: "unchanged", b: "read"}
+    assert result.file(MAP).children == [ChildEntry(a, a), ChildEntry(b, b)]
+    assert (result.urls, result.outcome) == ({f"{BASE}/b"}, "sitemaps_found")
+
+
+def test_a_page_that_was_no_sitemap_does_not_become_one_by_staying_the_same():
+    kept = stored(body=HTML[2], kind="html")
+
+    result = scanned({ROBOTS: robots(MAP), MAP: HTML}, stored=[kept])
+
+    assert result.statuses == {MAP: "not_a_sitemap"}
+
+
+def test_a_guessed_file_that_was_there_before_is_told_to_be_gone():
+    result = scanned(
+        {f"{BASE}/sitemap.txt": ok(PAGE, etag='"1"')}, stored=[stored(), stored(f"{BASE}/sitemap.txt", etag='"1"')]
+    )
+
+    assert result.file(MAP).status == "gone"
+    assert result.outcome == "sitemaps_found"  # less than before is not unchanged
+
+
+def test_what_is_needed_for_the_next_scan_is_kept():
+    body = urlset(PAGE)
+    web = {MAP: ok(body, etag='"1"', last_modified="Wed, 01 Jan 2025 00:00:00 GMT")}
+
+    file = scanned(web).file(MAP)
+
+    assert (file.etag, file.last_modified) == ('"1"', "Wed, 01 Jan 2025 00:00:00 GMT")
+    assert file.content_hash == hashlib.sha256(body.encode()).digest()
+    assert (file.bytes, file.http_status, file.kind, file.status) == (len(body), 200, "urlset", "read")
+
+
+# -- pages --------------------------------------------------------------------------------------------------
+
+
+def pages_of(result: Scanned) -> list[str]:
+    return [page.url for page in result.pages]
+
+
+def test_the_home_page_comes_first_then_the_most_useful():
+    home = ok("<!doctype html><title>Home</title><a href='/contact'>Contact</a><a href='/x'>x</a>")
+    web = {f"{BASE}/": home, MAP: ok(urlset("/one", "/two")), f"{BASE}/contact": HTML, f"{BASE}/one": HTML}
+
+    result = scanned(web, candidates=[f"{BASE}/one", f"{BASE}/two"], max_pages=3)
+
+    assert pages_of(result) == [f"{BASE}/", f"{BASE}/contact", f"{BASE}/one"]
+    assert result.pages[0].title == "Home"
+    assert result.finished.stats.pages == 3
+
+
+def test_pages_keep_to_the_rules():
+    web = {
+        ROBOTS: robots(rules="Disallow: /contact"),
+        f"{BASE}/": ok("<!doctype html><a href=/contact>c</a><a href=/b>b</a>"),
+    }
+
+    result = scanned(web, max_pages=3)
+
+    assert f"{BASE}/contact" not in result.fetcher.urls
+    assert pages_of(result) == [f"{BASE}/", f"{BASE}/b"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (FetchError("timeout"), "timeout"),
+        ((404, {}, b""), "http_4xx"),
+        ((500, {}, b"<title>Oops</title>"), "http_5xx"),
+        ((429, {}, b""), "http_429"),
+        (ok(b"%PDF-1.7", content_type="application/pdf"), "not_html"),
+    ],
+)
+def test_a_page_that_cannot_be_read_fails_no_scan(answer, code):
+    result = scanned({f"{BASE}/": answer, MAP: ok(urlset(PAGE))}, max_pages=1)
+
+    [page] = result.pages
+    assert (page.problem.code, page.title) == (code, None)
+    assert result.outcome == "sitemaps_found"
+
+
+def test_the_home_page_of_a_path_is_the_paths():
+    result = scanned({f"{BASE}/shop/": HTML}, f"{BASE}/shop/", max_pages=1)
+
+    assert pages_of(result) == [f"{BASE}/shop/"]
+
+
+def test_pages_of_a_path_lie_below_it():
+    result = scanned(
+        {f"{BASE}/shop/": HTML}, f"{BASE}/shop/", candidates=[f"{BASE}/blog", f"{BASE}/shop/a"], max_pages=3
+    )
+
+    assert pages_of(result) == [f"{BASE}/shop/", f"{BASE}/shop/a"]
+
+
+# -- stopping and going on ----------------------------------------------------------------------------------
+
+
+class Patient(FakeFetcher):
+    """Answers one request beside robots.txt, then wants a pause: a host with a long crawl delay."""
+
+    def fetch(self, request):
+        if len(self.requests) > 1:
+            raise Postponed(seconds=10)
+        return super().fetch(request)
+
+    def fetch_all(self, requests, *, concurrency):
+        for request in requests:
+            try:
+                yield self.fetch(request)
+            except FetchError as error:
+                yield error
+
+
+def attempts(web, limit, **options) -> list[Scanned]:
+    """Scan again and again as a worker would, carrying on what it keeps."""
+    resume, done = Resume(), []
+    while len(done) < limit:
+        result = scanned(Patient(web), resume=resume, raises=Postponed, **options)
+        done.append(result)
+        if result.error is None:
+            return done
+        statuses = {**resume.done, **result.statuses}
+        waiting = [
+            Candidate(url=child.url, discovered_by="index", parent=file.url, depth=file.depth + 1)
+            for past in done
+            for file in past.files
+            for child in file.children
+            if child.url not in statuses
+        ]
+        resume = Resume(
+            done=statuses,
+            pending=[*waiting, *result.interrupted.pending],
+            missed=result.interrupted.missed,
+            pages_done=resume.pages_done | {page.url for page in result.pages},
+            stats=result.interrupted.stats,
+        )
+    raise AssertionError("the scan does not come to an end")
+
+
+def test_a_scan_that_is_postponed_after_every_request_comes_to_its_end():
+    web = {MAP: ok(index("/a.xml", "/b.xml", "/c.xml")), f"{BASE}/": HTML, f"{BASE}/b.xml": (503, {}, b"")}
+    web.update({f"{BASE}/{name}.xml": ok(urlset(f"/{name}")) for name in "ac"})
+
+    done = attempts(web, 20, max_pages=2, candidates=[f"{BASE}/a"])
+
+    last = done[-1].finished
+    assert {url for result in done for url in result.urls} == {f"{BASE}/a", f"{BASE}/c"}
+    assert [page.url for result in done for page in result.pages] == [f"{BASE}/", f"{BASE}/a"]
+    assert (last.outcome, last.stats.urls, last.stats.sitemaps, last.stats.sitemaps_failed) == ("incomplete", 2, 3, 1)
+    asked = [url for result in done for url in result.fetcher.urls if url != ROBOTS]
+    assert len(asked) - len(set(asked)) <= 1  # the failed one, once more
+
+
+@pytest.mark.parametrize("max_pages", [0, 1])
+def test_a_site_without_a_sitemap_is_done_even_one_request_at_a_time(max_pages):
+    feeds = "<!doctype html><link rel=alternate type='application/rss+xml' href='/gone.rss'>"
+
+    done = attempts({f"{BASE}/": ok(feeds)}, 60, max_pages=max_pages)
+
+    assert done[-1].finished.outcome == "no_sitemap"
+    asked = [url for result in done for url in result.fetcher.urls if url != ROBOTS]
+    assert f"{BASE}/gone.rss" in asked
+
+
+def test_files_that_are_done_are_not_fetched_again():
+    a, b = f"{BASE}/a.xml", f"{BASE}/b.xml"
+    resume = Resume(
+        done={MAP: "read", a: "read"},
+        pending=[Candidate(url=b, discovered_by="index", parent=MAP, depth=1)],
+        pages_done=frozenset({f"{BASE}/"}),
+        stats=ScanStats(sitemaps=2, urls=1, requests=3),
+    )
+
+    result = scanned({ROBOTS: robots(MAP), b: ok(urlset("/b"))}, resume=resume, max_pages=1)
+
+    assert result.fetcher.urls == [ROBOTS, b]
+    assert (result.outcome, result.pages) == ("sitemaps_found", [])
+    assert (result.finished.stats.sitemaps, result.finished.stats.urls, result.finished.stats.requests) == (3, 2, 5)
+    assert resume.stats.requests == 3  # the caller's own stays as it was
+
+
+def test_a_resumed_scan_that_finds_all_unchanged_says_so():
+    resume = Resume(done={MAP: "unchanged"})
+
+    assert scanned({ROBOTS: robots(MAP)}, resume=resume).outcome == "unchanged"
+
+
+class Counting(FakeFetcher):
+    """Knows how many bodies are open, and whether a fetch runs."""
+
+    def __init__(self, resources):
+        super().__init__(resources)
+        self.open = self.most_open = 0
+
+    def fetch(self, request):
+        return self._counted(super().fetch(request))
+
+    def _counted(self, response):
+        fetcher = self
+
+        class Body(BytesBody):
+            closed = False
+
+            def close(self):
+                fetcher.open -= not self.closed
+                self.closed = True
+
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        body = Body(b"".join(response.body.chunks()))
+        return Response(
+            requested_url=response.requested_url,
+            url=response.url,
+            status=response.status,
+            headers=response.headers,
+            body=body,
+        )
+
+
+def big_site() -> dict:
+    web = {ROBOTS: robots(MAP), MAP: ok(index(*(f"/{n}.xml" for n in range(40)))), f"{BASE}/": HTML}
+    return web | {f"{BASE}/{n}.xml": ok(urlset(f"/{n}")) for n in range(40)}
+
+
+def events_of(fetcher, **options):
+    return scan.run(site(BASE), ScanOptions(**options), fetcher=fetcher, inventory=FakeInventory(), agent=AGENT)
+
+
+def test_few_bodies_are_open_at_a_time_and_none_at_the_end():
+    fetcher = Counting(big_site())
+
+    result = scanned(fetcher, max_pages=1, per_host_concurrency=16)
+
+    assert len(result.entries) == 40
+    assert fetcher.most_open <= 8
+    assert fetcher.open == 0
+
+
+def test_closing_the_scan_closes_every_body():
+    fetcher = Counting(big_site())
+    events = events_of(fetcher)
+    for event in events:
+        if isinstance(event, SitemapRead) and event.file.depth == 1:
+            next(iter(event.entries))
+            break
+
+    events.close()
+
+    assert fetcher.open == 0
+
+
+def test_nothing_is_fetched_while_entries_are_drawn():
+    fetcher = Counting(big_site())
+    for event in events_of(fetcher):
+        if isinstance(event, SitemapRead):
+            before = len(fetcher.requests)
+            list(event.entries)
+            assert len(fetcher.requests) == before
+
+
+@pytest.mark.parametrize("stop", [Aborted(), Postponed(seconds=30)])
+def test_a_stop_passes_through_and_leaves_no_body_open(stop):
+    fetcher = Counting({**big_site(), f"{BASE}/7.xml": stop})
+
+    result = scanned(fetcher, raises=type(stop))
+
+    assert result.error is stop
+    assert fetcher.open == 0
+    assert isinstance(result.interrupted, Interrupted) == isinstance(stop, Postponed)
+
+
+def test_what_came_before_a_pause_is_handed_on():
+    web = {ROBOTS: robots(*(f"{BASE}/{n}.xml" for n in range(4))), f"{BASE}/0.xml": ok(urlset("/0"))}
+    web |= {
+        f"{BASE}/1.xml": ok(urlset("/1")),
+        f"{BASE}/2.xml": ok(urlset("/2")),
+        f"{BASE}/3.xml": Postponed(seconds=30),
+    }
+
+    result = scanned(web, raises=Postponed)
+
+    assert result.urls == {f"{BASE}/0", f"{BASE}/1", f"{BASE}/2"}
+
+
+def test_progress_is_told_with_every_file():
+    result = scanned(big_site())
+
+    assert result.progress[0] == (1, 1)
+    assert result.progress[-1] == (41, 41)
+    assert all(done <= known for done, known in result.progress)
+
+
+def test_everything_is_counted():
+    web = {ROBOTS: robots(MAP), MAP: (301, {"location": "/real.xml"}, b""), f"{BASE}/real.xml": ok(urlset("/a", "/b"))}
+    web[f"{BASE}/"] = HTML
+
+    stats = scanned(web, max_pages=1).finished.stats
+
+    assert (stats.sitemaps, stats.urls, stats.pages) == (1, 2, 1)
+    assert stats.requests == 4  # robots.txt, the redirect and where it leads, the home page
+    assert stats.bytes == sum(len(answer[2]) for answer in web.values())
