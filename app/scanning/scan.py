@@ -156,12 +156,12 @@ class _Scan:
                 yield next(discovery.guesses(site, scheme, FREQUENT))
             return
         yield from discovery.guesses(site, scheme, FREQUENT)
-        if not self._tree.has_failed:  # a host in trouble is not asked for what it hardly has
+        if not self._tree.may_recover:  # a host in trouble is not asked for what it hardly has
             yield from discovery.guesses(site, scheme, RARE)
 
     def _feeds(self) -> Iterator[SitemapRead]:
-        """Feeds name the latest pages only: taken where the site has nothing else, and nothing else failed."""
-        if self._tree.is_found or self._tree.has_failed:
+        """Feeds name the latest pages only: taken where the site has nothing else, and nothing may yet recover."""
+        if self._tree.is_found or self._tree.may_recover:
             return
         if self._home is not None:
             self._tree.missed.add(self._home_url)  # what it names is pending now: a later attempt need not ask it

@@ -326,6 +326,15 @@ def test_no_feed_stands_in_for_a_sitemap_that_failed():
     assert result.error.code == "sitemaps_failed"
 
 
+def test_a_sitemap_that_never_will_be_had_does_not_keep_the_feed_out():
+    feed = ok("<rss version='2.0'><channel><item><link>/news</link></item></channel></rss>")
+    web = {ROBOTS: robots("http://localhost/map.xml"), "http://localhost/map.xml": FetchError("blocked_url")}
+
+    result = scanned({**web, f"{BASE}/feed": feed})
+
+    assert (result.urls, result.outcome) == ({f"{BASE}/news"}, "incomplete")
+
+
 # -- the tree -----------------------------------------------------------------------------------------------
 
 
