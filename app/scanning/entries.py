@@ -294,7 +294,8 @@ def _tidied(texts: list[str | None], listing: Listing) -> list[str]:
 
 
 def _unescaped(text: str) -> str:
-    """
+    """Undo XML's own five references.
+
     >>> _unescaped("a=1&amp;b=&lt;2&gt;&amp;lt;")
     'a=1&b=<2>&lt;'
     """

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import tracemalloc
 import zlib
 from datetime import UTC, datetime
@@ -520,6 +521,10 @@ def test_a_text_sitemap_with_every_line_end_and_prose():
     assert parsed.rejected == {"relative": 2}
 
 
+def test_a_text_sitemap_is_taken_literally():
+    assert urls("https://example.com/?a=1&amp;b=2\n") == ["https://example.com/?a=1&amp;b=2"]
+
+
 def test_an_endless_line_costs_no_memory_and_no_neighbour():
     def chunks():
         yield f"{A}\n".encode()
@@ -609,3 +614,30 @@ def test_nothing_is_read_before_it_is_asked_for():
 
 def test_raw_deflate_is_not_taken_for_text_with_urls():
     assert urls(zlib.compress(urlset(A).encode())) == []
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<!DOCTYPE x [",
+        "<!--",
+        "<![CDATA[",
+        "<?x ",
+        "<a b='",
+        "<url><loc>",
+        "</url>",
+        "<urlset>",
+        "&",
+        "&a",
+        "]]>",
+        "<",
+        "\n",
+        "x:",
+    ],
+)
+@pytest.mark.parametrize("head", ["", "<urlset>", "<urlset><url><loc>/a</loc></url>"])
+def test_no_repeated_piece_makes_reading_quadratic(head, piece):
+    body = (head + piece * (400_000 // len(piece))).encode()
+    began = time.process_time()
+    list(parse(BytesBody(body).chunks(), url=URL))
+    assert time.process_time() - began < 4
