@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import IO
+
 import click
 
 from app import settings as configuration
@@ -16,7 +18,7 @@ from app.stack import secrets
 from app.unit_of_work import Database
 
 
-@click.command(short_help="Bring the database to this release's schema.", cls=Command, example="manage.py migrate")
+@click.command(cls=Command, example="manage.py migrate")
 def migrate() -> None:
     """Bring the database to this release's schema, and make the first administrator.
 
@@ -32,13 +34,12 @@ def migrate() -> None:
 
 @click.command(
     "create-admin",
-    short_help="Make an administrator, or give one a new password.",
     cls=Command,
     example="manage.py create-admin --email ops@example.com",
 )
 @click.option("--email", help="Default: SCRAPERSKY_ADMIN_EMAIL.")
 @click.option("--password-file", type=click.File(), help="Read the password from a file, `-` for stdin.")
-def create_admin(email: str | None, password_file: click.utils.LazyFile | None) -> None:
+def create_admin(email: str | None, password_file: IO[str] | None) -> None:
     """Make an administrator, or give one a new password and the roles back.
 
     The password is asked for, unless a file or SCRAPERSKY_ADMIN_PASSWORD has it.
@@ -95,7 +96,7 @@ def _revision(settings: Settings) -> str | None:
         database.close()
 
 
-def _password(settings: Settings, file: click.utils.LazyFile | None) -> str:
+def _password(settings: Settings, file: IO[str] | None) -> str:
     if file is not None:
         return file.readline().rstrip("\r\n")
     if settings.admin_password is not None:

@@ -1,4 +1,4 @@
-"""The commands, by name. Each one's module is imported when it is called or listed."""
+"""The commands, by name. Each one's module is imported when it is called, so that help and errors come at once."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import click
 from app.errors import ScraperSkyError
 
 COMMANDS = {
-    "up": "app.cli.up:up",
-    "api": "app.cli.services:api",
-    "worker": "app.cli.services:worker",
-    "dispatcher": "app.cli.services:dispatcher",
-    "flower": "app.cli.services:flower",
-    "migrate": "app.cli.database:migrate",
-    "create-admin": "app.cli.database:create_admin",
-    "submit": "app.cli.batches:submit",
-    "watch": "app.cli.batches:watch",
-    "scan": "app.cli.scan:scan",
-    "doctor": "app.cli.doctor:doctor",
-    "demo": "app.cli.demo:demo",
+    "up": ("app.cli.up:up", "Start the whole stack in the foreground."),
+    "api": ("app.cli.services:api", "Serve the API."),
+    "worker": ("app.cli.services:worker", "Run worker processes."),
+    "dispatcher": ("app.cli.services:dispatcher", "Dispatch and reap, without scanning."),
+    "flower": ("app.cli.services:flower", "Serve Flower, to watch the queue."),
+    "migrate": ("app.cli.database:migrate", "Bring the database to this release's schema."),
+    "create-admin": ("app.cli.database:create_admin", "Make an administrator, or give one a new password."),
+    "submit": ("app.cli.batches:submit", "Send a list of domains to the API and watch it."),
+    "watch": ("app.cli.batches:watch", "Watch a batch until it ends."),
+    "scan": ("app.cli.scan:scan", "Scan domains here and now, without servers."),
+    "doctor": ("app.cli.doctor:doctor", "Check every part, and say how to mend what is wrong."),
+    "demo": ("app.cli.demo:demo", "Show the whole platform at work on sample sites."),
 }
 INTERRUPTED = 130  # as a shell tells a death by SIGINT
 
@@ -42,8 +42,12 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
         return cast("click.Command", getattr(import_module(module), name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

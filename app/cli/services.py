@@ -25,7 +25,7 @@ from app.unit_of_work import Database
 from workers.upkeep import Upkeep, run_alone
 
 
-@click.command(short_help="Serve the API.", cls=Command, example="SCRAPERSKY_PORT=8001 manage.py api")
+@click.command(cls=Command, example="SCRAPERSKY_PORT=8001 manage.py api")
 def api() -> None:
     """Serve the API with gunicorn, on SCRAPERSKY_HOST and SCRAPERSKY_PORT."""
     settings = _found()
@@ -34,9 +34,7 @@ def api() -> None:
     _become(parts.gunicorn(), parts.environment)
 
 
-@click.command(
-    short_help="Run worker processes.", cls=Command, example="SCRAPERSKY_WORKER_PROCESSES=4 manage.py worker"
-)
+@click.command(cls=Command, example="SCRAPERSKY_WORKER_PROCESSES=4 manage.py worker")
 def worker() -> None:
     """Run worker processes and watch over them: one that dies or hangs is replaced.
 
@@ -47,7 +45,7 @@ def worker() -> None:
     raise SystemExit(Supervisor([_parts(settings).workers()]).run())
 
 
-@click.command(short_help="Dispatch and reap, without scanning.", cls=Command, example="manage.py dispatcher")
+@click.command(cls=Command, example="manage.py dispatcher")
 def dispatcher() -> None:
     """Run only the loop that dispatches, reaps and settles.
 
@@ -67,9 +65,7 @@ def dispatcher() -> None:
         database.close()
 
 
-@click.command(
-    short_help="Serve Flower, to watch the queue.", cls=Command, example="SCRAPERSKY_FLOWER_PORT=5556 manage.py flower"
-)
+@click.command(cls=Command, example="SCRAPERSKY_FLOWER_PORT=5556 manage.py flower")
 def flower() -> None:
     """Serve Flower read-only on SCRAPERSKY_FLOWER_PORT, user `admin`, password in secrets.json (flower_password)."""
     settings = _found()

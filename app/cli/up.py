@@ -22,9 +22,7 @@ from app.stack.supervisor import Supervisor
 from workers import flower
 
 
-@click.command(
-    short_help="Start the whole stack in the foreground.", cls=Command, example="SCRAPERSKY_PORT=8080 manage.py up"
-)
+@click.command(cls=Command, example="SCRAPERSKY_PORT=8080 manage.py up")
 def up() -> None:
     """Start database, broker, API, workers and Flower in the foreground; Ctrl-C stops them in order.
 
