@@ -15,6 +15,8 @@ from app.repositories.keyset import PageOf, decode, page
 from models import BatchCount, BatchJob, BatchReject
 from models.states import OPEN_BATCHES, OPEN_JOBS, BatchStatus, JobStatus, settled
 
+LANDING_TIME = "15min"
+
 
 class Line(NamedTuple):
     """One line as sent: a domain (host, path, maybe the scheme named), or the reason why it is none."""
@@ -43,6 +45,24 @@ class BatchView:
         return self.batch.total - self.open_jobs
 
 
+class Reject(NamedTuple):
+    line: int
+    value: str
+    reason: str
+    detail: str | None
+    same_as: str | None
+
+
+class Survey(NamedTuple):
+    """What landing some lines would come to. `rejects` holds the first of them only."""
+
+    lines: int
+    valid: int
+    duplicates: int
+    invalid: int
+    rejects: list[Reject]
+
+
 _STAGE = """
     CREATE TEMP TABLE IF NOT EXISTS staged_lines (
         line int, value text, host text, path text, scheme text, detail text
@@ -67,16 +87,54 @@ _REJECT_DUPLICATES = sa.text("""
     )
     DELETE FROM staged_lines WHERE line IN (SELECT line FROM kept)""")
 
-_ADD_DOMAINS = sa.text("""
-    INSERT INTO domains (tenant_id, host, path)
-    SELECT :tenant, host, path FROM staged_lines WHERE host IS NOT NULL ORDER BY host COLLATE "C", path COLLATE "C"
+# One random start, then counting up (RFC 9562, 6.2, method 2): uuidv7() for each row costs as much as the row itself.
+_SEED = """
+    WITH seed AS MATERIALIZED (
+        SELECT left(u, 24) AS head, CAST(CAST('x' || right(u, 12) AS bit(48)) AS bigint) / 2 AS start
+        FROM (SELECT CAST(uuidv7() AS text) AS u) one
+    )"""
+
+
+def _counted(n: str) -> str:
+    return f"CAST(seed.head || lpad(to_hex(seed.start + {n}), 12, '0') AS uuid)"
+
+
+_ADD_DOMAINS = sa.text(f"""{_SEED}
+    INSERT INTO domains (tenant_id, id, host, path)
+    SELECT :tenant, {_counted("nth")}, host, path
+    FROM (SELECT host, path, row_number() OVER (ORDER BY host COLLATE "C", path COLLATE "C") AS nth
+          FROM staged_lines WHERE host IS NOT NULL) sites, seed
+    ORDER BY nth
     ON CONFLICT (tenant_id, host, path) DO NOTHING""")
 
-_ADD_JOBS = sa.text("""
-    INSERT INTO jobs (tenant_id, batch_id, domain_id, scheme, submitted_as, max_attempts, created_by)
-    SELECT :tenant, :batch, d.id, s.scheme, NULLIF(s.value, d.host), :max_attempts, :user
-    FROM staged_lines s JOIN domains d ON d.tenant_id = :tenant AND d.host = s.host AND d.path = s.path
+_ADD_JOBS = sa.text(f"""{_SEED}
+    INSERT INTO jobs (tenant_id, id, batch_id, domain_id, scheme, submitted_as, max_attempts, created_by)
+    SELECT :tenant, {_counted("s.line")}, :batch, d.id, s.scheme, NULLIF(s.value, d.host), :max_attempts, :user
+    FROM seed, staged_lines s JOIN domains d ON d.tenant_id = :tenant AND d.host = s.host AND d.path = s.path
     ORDER BY s.line""")
+
+_SURVEY = sa.text("""
+    WITH told AS (
+        SELECT host IS NULL AS invalid,
+               host IS NOT NULL AND row_number() OVER (
+                   PARTITION BY host COLLATE "C", path COLLATE "C" ORDER BY line) > 1 AS doubled
+        FROM staged_lines
+    )
+    SELECT count(*), count(*) FILTER (WHERE NOT invalid AND NOT doubled), count(*) FILTER (WHERE doubled),
+           count(*) FILTER (WHERE invalid)
+    FROM told""")
+
+_SURVEY_REJECTS = sa.text("""
+    SELECT line, value, reason, detail, same_as FROM (
+        SELECT line, value, 'invalid' AS reason, detail, CAST(NULL AS text) AS same_as
+        FROM staged_lines WHERE host IS NULL
+        UNION ALL
+        SELECT line, value, 'duplicate', 'the same site as an earlier line',
+               host || CASE path WHEN '/' THEN '' ELSE path END
+        FROM (SELECT *, row_number() OVER (PARTITION BY host COLLATE "C", path COLLATE "C" ORDER BY line) AS nth
+              FROM staged_lines WHERE host IS NOT NULL) doubled
+        WHERE nth > 1) rejects
+    ORDER BY line LIMIT :shown""")
 
 
 class Batches:
@@ -97,6 +155,7 @@ class Batches:
 
         PostgreSQL refuses COPY straight into a table with row-level security. Fills the batch's totals.
         """
+        self._allow_time()
         bulk.stage(self._session, _STAGE, "staged_lines", Line._fields, lines)
         key = {"tenant": self._tenant_id, "batch": batch.id}
         self._session.execute(sa.text("ANALYZE staged_lines"))
@@ -107,6 +166,14 @@ class Batches:
             self._session, _ADD_JOBS, {**key, "max_attempts": max_attempts, "user": batch.created_by}
         )
         self._session.flush()
+
+    def survey(self, lines: Iterable[Line], *, shown: int) -> Survey:
+        """What `land` would make of the lines. Touches nothing but a temporary table."""
+        self._allow_time()
+        bulk.stage(self._session, _STAGE, "staged_lines", Line._fields, lines)
+        count, valid, duplicates, invalid = self._session.execute(_SURVEY).one()
+        rejects = self._session.execute(_SURVEY_REJECTS, {"shown": shown})
+        return Survey(count, valid, duplicates, invalid, [Reject(*row) for row in rejects])
 
     def get(self, batch_id: UUID) -> BatchView | None:
         views = self._views(sa.select(BatchJob).where(BatchJob.id == batch_id))
@@ -171,6 +238,10 @@ class Batches:
         )
         batch.finished_at = self._session.scalar(sa.select(sa.func.now()))
         self._session.flush()
+
+    def _allow_time(self) -> None:
+        """A million lines take longer than any statement otherwise may."""
+        self._session.execute(sa.text("SELECT set_config('statement_timeout', :limit, true)"), {"limit": LANDING_TIME})
 
     def _mine(self) -> sa.Select[BatchJob]:
         return sa.select(BatchJob).where(BatchJob.tenant_id == self._tenant_id)

@@ -1,0 +1,142 @@
+"""Fields that read their input as strictly as JSON allows, ids in paths, and the options of a scan."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+from uuid import UUID
+
+import marshmallow as ma
+
+from app.api.schemas import Schema
+from app.errors import NotFound
+from app.scanning.values import ScanOptions
+
+MAX_OFFENDERS: Final = 100
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+_DEFAULTS = ScanOptions()
+
+
+def uuid_in_path(text: str) -> UUID:
+    """:raises NotFound: it is no UUID, so there is nothing under it"""
+    if not _UUID.fullmatch(text):
+        raise NotFound
+    return UUID(text)
+
+
+def id_in_path(text: str) -> UUID | int:
+    """A UUID, or a number that a column of 64 bits can hold.
+
+    :raises NotFound: it is neither
+    """
+    if _NUMBER.fullmatch(text) and int(text) < 2**63:
+        return int(text)
+    return uuid_in_path(text)
+
+
+class StrictNumber(ma.fields.Float):
+    """A JSON number: no string, no boolean."""
+
+    def _validated(self, value: Any) -> float:
+        if not isinstance(value, int | float):
+            raise self.make_error("invalid", input=value)
+        return super()._validated(value)
+
+
+class StrictBoolean(ma.fields.Boolean):
+    """true or false: no 1, no "yes"."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class Line(ma.fields.String):
+    """Text of one line, without control characters."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        if any(char < " " or char == "\x7f" for char in text):
+            raise ma.ValidationError("Holds control characters.")
+        return text
+
+
+def strings(value: Any) -> None:
+    """Validate a list of strings, naming at most a hundred items that are none; a field per item would be slow.
+
+    :raises ValidationError: it is something else
+    """
+    if not isinstance(value, list):
+        raise ma.ValidationError("Not a valid list.")
+    wrong: dict[int | str, list[str]] = {}
+    for index, item in enumerate(value):
+        if not isinstance(item, str):
+            wrong[index] = ["Not a valid string."]
+            if len(wrong) == MAX_OFFENDERS:
+                break
+    if wrong:
+        raise ma.ValidationError(wrong)
+
+
+def domain_list() -> ma.fields.Field[Any]:
+    schema = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+    return ma.fields.Raw(required=True, validate=strings, metadata=schema)
+
+
+def moment(*, required: bool = True, allow_none: bool = False) -> ma.fields.Field[Any]:
+    """A time to be shown: RFC 3339 in UTC. A stored answer holds it as text already."""
+    schema = {"type": ["string", "null"] if allow_none else "string", "format": "date-time"}
+    return ma.fields.Raw(required=required, metadata=schema)
+
+
+def option_fields(*, strict: bool) -> dict[str, ma.fields.Field[Any]]:
+    """The fields of `ScanOptions`; `strict` for JSON, else read from the text of a query."""
+    number = StrictNumber if strict else ma.fields.Float
+    truth = StrictBoolean if strict else ma.fields.Boolean
+
+    def whole(least: int, most: int, default: int, what: str) -> ma.fields.Integer:
+        return ma.fields.Integer(
+            strict=strict, validate=ma.validate.Range(least, most), metadata={"description": what, "default": default}
+        )
+
+    def yes(default: bool, what: str) -> ma.fields.Boolean:
+        return truth(metadata={"description": what, "default": default})
+
+    return {
+        "max_pages": whole(0, 10_000, _DEFAULTS.max_pages, "HTML pages fetched for metadata, the home page first"),
+        "max_urls": whole(1, 50_000_000, _DEFAULTS.max_urls, "URLs taken from the site's sitemaps"),
+        "max_sitemaps": whole(1, 50_000, _DEFAULTS.max_sitemaps, "sitemap files fetched"),
+        "max_depth": whole(1, 20, _DEFAULTS.max_depth, "levels of sitemap indexes followed"),
+        "respect_robots": yes(_DEFAULTS.respect_robots, "fetch nothing that robots.txt forbids"),
+        "force": yes(_DEFAULTS.force, "ignore stored validators: read everything anew"),
+        "per_host_concurrency": whole(1, 16, _DEFAULTS.per_host_concurrency, "requests at a time to the host"),
+        "crawl_delay": number(
+            allow_none=strict,
+            validate=ma.validate.Range(0, 60),
+            metadata={"description": "least seconds between requests; never below the site's own"},
+        ),
+        "timeout_seconds": whole(1, 86_400, _DEFAULTS.timeout_seconds, "for the whole job"),
+        "thorough": yes(_DEFAULTS.thorough, "also try well-known names where robots.txt names sitemaps"),
+        "country": ma.fields.String(
+            allow_none=strict,
+            validate=ma.validate.Regexp(r"[A-Za-z]{2}\Z", error="Not a two-letter ISO 3166 code."),
+            metadata={"description": "ISO 3166 code, a hint for phone numbers"},
+        ),
+    }
+
+
+def normalised(options: dict[str, Any] | None) -> dict[str, Any]:
+    """What is kept of options as sent: those that say something.
+
+    >>> normalised({"country": "de", "crawl_delay": None})
+    {'country': 'DE'}
+    """
+    kept = {name: value for name, value in (options or {}).items() if value is not None}
+    if "country" in kept:
+        kept["country"] = kept["country"].upper()
+    return kept
+
+
+OptionsBody = Schema.from_dict(option_fields(strict=True), name="ScanOptions")
