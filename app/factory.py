@@ -7,9 +7,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import log
 from app import settings as configuration
-from app.api import health, limits, openapi, problems, requests, routers, security
+from app.api import health, limits, metrics, openapi, pages, problems, requests, routers, security
 from app.api.core import KEY, Core
-from app.api.v2 import auth
+from app.api.versions import VERSIONS
 from app.errors import ConfigurationError
 from app.queueing import TaskQueue
 from app.redis.queue import RedisTaskQueue
@@ -18,8 +18,7 @@ from app.services.passwords import Passwords
 from app.settings import Settings
 from app.unit_of_work import Database
 
-COMMON = (health.router, openapi.router)
-V2 = (auth.router,)
+COMMON = (health.router, metrics.router, openapi.router)
 
 
 def create_app(
@@ -39,20 +38,23 @@ def create_app(
     database.check()
     app = Flask("app.api", static_folder=None)
     _routing(app, settings)
-    app.extensions[KEY] = Core(
+    app.extensions[KEY] = parts = Core(
         settings=settings,
         database=database,
         queue=queue or _queue(settings),
         accounts=AccountService(database, settings, passwords=passwords or Passwords()),
     )
     requests.install(app, max_json_bytes=settings.max_json_bytes)
+    metrics.install(app, parts)
     limiter = limits.install(app, settings)
     security.install(app, settings)
     api = openapi.install(app)
     problems.install(app)
     for router in COMMON:
         api.register_blueprint(router)
-    routers.register(api, "v2", V2)
+    for version, resources in VERSIONS.items():
+        routers.register(api, version, resources)
+    app.register_blueprint(pages.pages)
     limits.protect_sign_in(app, limiter, "v2-auth.login", settings.login_rate)
     security.check_declared(app)
     return app

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import marshmallow as ma
 
 from app.api.schemas import Schema
@@ -23,8 +25,9 @@ class PageArgs(Schema):
     )
 
 
+@cache
 def page_of(item: type[ma.Schema]) -> type[ma.Schema]:
-    """The schema of a page of `item`; dumps a `keyset.PageOf`."""
+    """The schema of a page of `item`; dumps a `keyset.PageOf`. One class an item, so that documents name it once."""
     return Schema.from_dict(
         {
             "items": ma.fields.List(ma.fields.Nested(item), required=True),

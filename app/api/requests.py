@@ -46,7 +46,6 @@ class JsonProvider(DefaultJSONProvider):
 
     sort_keys = False
     compact = True
-    ensure_ascii = False
 
     @staticmethod
     def default(o: Any) -> Any:
@@ -107,12 +106,6 @@ def parse_json(body: bytes) -> Any:
     if _depth_exceeds(value, MAX_DEPTH):
         raise BadRequest(f"the body nests deeper than {MAX_DEPTH}")
     return value
-
-
-def page_policy(response: Response) -> Response:
-    """Let an HTML page load its own scripts and styles, and nothing else."""
-    response.headers["Content-Security-Policy"] = PAGE_POLICY
-    return response
 
 
 def polled(response: Any) -> Response:

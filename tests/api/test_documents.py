@@ -1,0 +1,76 @@
+"""The OpenAPI document and the page that shows it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from app.api.security import declared
+
+UNDOCUMENTED = {"/docs", "/static/<path:name>"}  # pages for people
+
+
+@pytest.fixture
+def spec(client):
+    return client.get("/openapi.json").json
+
+
+def test_the_document_is_valid_openapi(spec):
+    assert spec["openapi"].startswith("3.1")
+    OpenAPIV31SpecValidator(spec).validate()
+
+
+def test_every_route_is_in_it_with_its_access(app, spec):
+    for rule, method, access in declared(app):
+        if rule.rule in UNDOCUMENTED or method == "HEAD":
+            continue
+        path = re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule)
+        operation = spec["paths"][path][method.lower()]
+        assert operation["summary"], path
+        assert operation["security"] == ([] if access.kind == "public" else [{"bearer": []}]), path
+        if access.kind != "public":
+            assert "401" in operation["responses"]
+        if access.kind == "requires":
+            assert operation["x-permission"] == access.permission
+            assert "403" in operation["responses"]
+
+
+def test_errors_are_documented_as_problems(spec):
+    for response in spec["components"]["responses"].values():
+        if "content" in response:
+            assert list(response["content"]) == ["application/problem+json"]
+    assert {"type", "title", "status", "detail", "code", "request_id"} <= set(
+        spec["components"]["schemas"]["Problem"]["properties"]
+    )
+
+
+def test_the_document_is_served_with_an_etag(client):
+    first = client.get("/openapi.json")
+    assert client.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304
+
+
+def test_the_page_and_all_it_loads_come_from_here(client):
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert page.mimetype == "text/html"
+    assert "style=" not in page.text
+    assert not re.search(r"<script(?![^>]*src=)", page.text)  # the policy forbids inline scripts
+    links = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(links) >= 3
+    for link in links:
+        assert link.startswith("/"), link
+        assert not link.startswith("//"), link
+        assert client.get(link).status_code == 200, link
+    assert not re.search(r"https?://", page.text)
+    assert not re.search(r"https?://", client.get("/static/docs/docs.js").text)
+
+
+def test_vendored_code_carries_its_licence(client):
+    assert "Apache License" in client.get("/static/vendor/swagger-ui/LICENSE").text
+
+
+@pytest.mark.parametrize("name", ["../pages.py", "..%2fpages.py", "%2e%2e/pages.py", "/etc/passwd", "vendor"])
+def test_nothing_else_of_the_disk_is_served(client, name):
+    assert client.get(f"/static/{name}").status_code == 404

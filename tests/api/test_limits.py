@@ -1,0 +1,98 @@
+"""How often somebody may ask, with Redis and without."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+
+from app.factory import create_app
+from tests.conftest import NOWHERE, PASSWORD
+
+LOGIN = "/api/v2/auth/login"
+ME = "/api/v2/auth/me"
+
+
+@pytest.fixture
+def limited(settings, queue, passwords):
+    made = []
+
+    def make(**changes):
+        app = create_app(settings.model_copy(update=changes), queue=queue, passwords=passwords)
+        made.append(app)
+        return app.test_client()
+
+    yield make
+    for app in made:
+        app.extensions["scrapersky"].database.close()
+
+
+def attempt(client, email, password="wrong password", address="192.0.2.1"):
+    body = {"email": email, "password": password}
+    return client.post(LOGIN, json=body, environ_overrides={"REMOTE_ADDR": address})
+
+
+def test_wrong_passwords_are_limited_per_account_from_anywhere(limited, new_user):
+    client, email = limited(login_rate="3/minute"), new_user("viewer")
+    codes = [attempt(client, email.upper() if n % 2 else email, address=f"192.0.2.{n}").status_code for n in range(5)]
+    assert codes == [401, 401, 401, 429, 429]
+    # Even the right password now waits, else the limit would tell which one is right.
+    assert attempt(client, email, PASSWORD, "192.0.2.99").status_code == 429
+    assert attempt(client, new_user("viewer"), PASSWORD, "192.0.2.99").status_code == 200
+
+
+def test_wrong_passwords_are_limited_per_address_for_any_account(limited):
+    client = limited(login_rate="3/minute")
+    codes = [attempt(client, f"user{n}@example.com").status_code for n in range(5)]
+    assert codes == [401, 401, 401, 429, 429]
+    assert attempt(client, "user9@example.com", address="192.0.2.2").status_code == 401
+
+
+def test_signing_in_rightly_is_not_held_against_anybody(limited, new_user):
+    client, email = limited(login_rate="2/minute"), new_user("viewer")
+    assert [attempt(client, email, PASSWORD).status_code for _ in range(5)] == [200] * 5
+
+
+def test_a_limit_tells_when_to_come_back(limited):
+    client = limited(login_rate="1/minute")
+    attempt(client, "a@example.com")
+    answer = attempt(client, "a@example.com")
+    assert answer.status_code == 429
+    assert answer.mimetype == "application/problem+json"
+    assert answer.json["code"] == "rate_limited"
+    assert 1 <= int(answer.headers["Retry-After"]) <= 61
+
+
+def test_requests_are_limited_per_caller(limited):
+    client = limited(request_rate="5/minute")
+    assert [client.get(ME).status_code for _ in range(7)] == [401] * 5 + [429] * 2
+    assert client.get(ME, environ_overrides={"REMOTE_ADDR": "192.0.2.7"}).status_code == 401
+
+
+def test_users_behind_one_address_have_a_limit_each(limited, new_user):
+    client = limited(request_rate="4/minute")
+    tokens = [attempt(client, new_user("viewer"), PASSWORD).json["access_token"] for _ in range(2)]
+    for token in tokens:
+        headers = {"Authorization": f"Bearer {token}"}
+        assert [client.get(ME, headers=headers).status_code for _ in range(5)] == [200] * 4 + [429]
+
+
+def test_probes_are_not_limited(limited):
+    client = limited(request_rate="1/minute")
+    assert [client.get("/health/live").status_code for _ in range(4)] == [200] * 4
+
+
+def test_processes_count_together_in_redis(limited, valkey_url):
+    shared = {"login_rate": "2/minute", "redis_url": SecretStr(valkey_url)}
+    one, other = limited(**shared), limited(**shared)
+    address = "198.51.100.77"
+    codes = [
+        attempt(client, f"{n}@shared.example", address=address).status_code
+        for n, client in enumerate([one, other, one, other])
+    ]
+    assert codes == [401, 401, 429, 429]
+
+
+def test_without_redis_this_process_counts_alone(limited):
+    client = limited(login_rate="2/minute", redis_url=SecretStr(NOWHERE))
+    codes = [attempt(client, "a@example.com").status_code for _ in range(4)]
+    assert codes == [401, 401, 429, 429]

@@ -1,0 +1,124 @@
+"""Ids, headers, ETags and log lines of every answer."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import pytest
+import structlog
+
+from app import log
+from app.api.routers import polled
+from app.api.security import public
+from app.factory import create_app
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/nothing", "/docs", "/openapi.json"])
+def test_every_answer_carries_an_id_and_safe_headers(client, path):
+    answer = client.get(path)
+    assert len(answer.headers["X-Request-ID"]) >= 16
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert "unsafe" not in answer.headers["Content-Security-Policy"]
+    assert "Strict-Transport-Security" not in answer.headers
+    assert "Strict-Transport-Security" in client.get(path, base_url="https://localhost").headers
+
+
+def test_a_sane_request_id_is_kept(client):
+    assert client.get("/health/live", headers={"X-Request-ID": "trace-1.2:3"}).headers["X-Request-ID"] == "trace-1.2:3"
+
+
+@pytest.mark.parametrize("sent", ["a b", "x" * 129, "é", "<script>", '"', "a,b", " "])
+def test_another_request_id_is_replaced(client, sent):
+    answer = client.get("/health/live", headers={"X-Request-ID": sent})
+    assert answer.headers["X-Request-ID"] != sent
+    assert answer.headers["X-Request-ID"].isalnum()
+
+
+def test_two_requests_have_two_ids(client):
+    assert len({client.get("/health/live").headers["X-Request-ID"] for _ in range(3)}) == 3
+
+
+def test_a_polled_answer_is_not_sent_twice(app, client):
+    state = {"n": 1}
+
+    @polled
+    @public("a test")
+    def view():
+        return dict(state)
+
+    app._got_first_request = False
+    app.add_url_rule("/probe", view_func=view)
+    first = client.get("/probe")
+    again = client.get("/probe", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+    state["n"] = 2
+    changed = client.get("/probe", headers={"If-None-Match": first.headers["ETag"]})
+    assert (changed.status_code, changed.json) == (200, {"n": 2})
+
+
+@pytest.fixture
+def lines():
+    """The log, as a stream; the logging of the test run is put back afterwards."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    stream = io.StringIO()
+    yield stream
+    root.handlers[:], level = before
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def test_json_lines_carry_the_request_id_and_nobody_forges_one(client, lines):
+    log.configure(level="INFO", style="json", stream=lines)
+    client.get('/x%0a{"event": "forged"}%1b[31m', headers={"X-Request-ID": "abc"})
+    written = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert [line["event"] for line in written] == ["request"]
+    assert written[0]["request_id"] == "abc"
+    assert written[0]["status"] == 404
+
+
+def test_console_lines_cannot_be_forged(client, lines):
+    log.configure(level="INFO", style="console", stream=lines)
+    client.get("/x%0d%0a2026-01-01T00:00:00Z%20error%20forged%1b[31m%e2%80%a8")
+    assert len(lines.getvalue().splitlines()) == 1
+    assert "\x1b" not in lines.getvalue()
+
+
+def test_a_traceback_cannot_forge_a_line(lines):
+    log.configure(level="INFO", style="console", stream=lines)
+    try:
+        raise ValueError("x\n2026-01-01 error forged")
+    except ValueError:
+        structlog.get_logger("t").exception("failed")
+    first, *rest = lines.getvalue().splitlines()
+    assert "failed" in first
+    assert rest
+    assert all(line.startswith("    | ") for line in rest)
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_secrets_stay_out_of_the_log(client, lines, style):
+    log.configure(level="DEBUG", style=style, stream=lines)
+    client.post("/api/v2/auth/login", json={"email": "a@example.com", "password": "hunter2-secret"})
+    client.post("/api/v2/auth/refresh", json={"refresh_token": "f" * 32 + ".hunter2-secret"})
+    client.get("/api/v2/auth/me", headers={"Authorization": "Bearer hunter2-secret"})
+    structlog.get_logger("t").info("x", password="hunter2-secret", url="redis://u:hunter2-secret@h/0")
+    logging.getLogger("other").warning("plain words from %s", "elsewhere")
+    text = lines.getvalue()
+    assert "hunter2" not in text
+    assert "plain words from elsewhere" in text
+
+
+def test_the_address_is_the_proxies_word_only_where_one_is_trusted(settings, queue, passwords, lines):
+    for hops, expected in ((0, "127.0.0.1"), (1, "203.0.113.9")):
+        app = create_app(settings.model_copy(update={"trusted_proxies": hops}), queue=queue, passwords=passwords)
+        lines.truncate(0)
+        lines.seek(0)
+        log.configure(level="INFO", style="json", stream=lines)
+        app.test_client().get("/nothing", headers={"X-Forwarded-For": "198.51.100.1, 203.0.113.9"})
+        assert json.loads(lines.getvalue())["address"] == expected
+        app.extensions["scrapersky"].database.close()
