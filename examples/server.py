@@ -3,7 +3,7 @@
 The certificates come from an authority made for this run; whoever wants to read the sites trusts `ca_file` and
 connects by way of `connect_to` (settings SCRAPERSKY_CA_FILE and SCRAPERSKY_CONNECT_TO). Files named
 `.gz` stand there as text, for people to read, and are compressed on their way out. `python examples/server.py
-DIRECTORY` says all that as one line of JSON, then serves until its standard input ends or a signal comes.
+DIRECTORY` says all that as one line of JSON, then serves until a signal comes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import signal
 import ssl
 import sys
 import threading
-from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -66,7 +65,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._answer(HTTPStatus.OK, body, kind, validators)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def _answer(self, status: HTTPStatus, body: bytes, kind: str | None, headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -103,6 +103,7 @@ def hosts() -> list[str]:
 
 
 def main(directory: Path) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})  # before the threads, which inherit it
     authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert(*hosts()).configure_cert(context)
     ca_file = directory / "sample-ca.pem"
@@ -110,10 +111,7 @@ def main(directory: Path) -> None:
     plain, tls = Server().start(), Server(context).start()
     connect_to = f"*:443:127.0.0.1:{tls},*:80:127.0.0.1:{plain}"
     print(json.dumps({"connect_to": connect_to, "ca_file": str(ca_file)}), flush=True)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))
-    with suppress(KeyboardInterrupt):
-        sys.stdin.read()
+    signal.sigwait({signal.SIGINT, signal.SIGTERM})
 
 
 if __name__ == "__main__":

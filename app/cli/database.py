@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import IO
 
 import click
@@ -57,7 +58,7 @@ def create_admin(email: str | None, password_file: IO[str] | None) -> None:
     say(f"administrator {email} is ready")
 
 
-def upgrade(settings: Settings) -> None:
+def upgrade(settings: Settings, tell: Callable[[str], None] = say) -> None:
     """:raises ConfigurationError: no owner's URL; :raises Unavailable: the database is away"""
     owner, app, system = settings.owner_database_url, settings.database_url, settings.system_database_url
     if owner is None or app is None or system is None:
@@ -67,10 +68,10 @@ def upgrade(settings: Settings) -> None:
         owner_url=owner.get_secret_value(), app_url=app.get_secret_value(), system_url=system.get_secret_value()
     )
     if before != schema.head():
-        say(f"database migrated from {before or 'nothing'} to {schema.head()}")
+        tell(f"database migrated from {before or 'nothing'} to {schema.head()}")
 
 
-def welcome(settings: Settings) -> None:
+def welcome(settings: Settings, tell: Callable[[str], None] = say) -> None:
     """Make the first administrator if there is none, and say how to sign in."""
     database = Database(settings, "api")
     kept = secrets.load_or_create(settings).admin_password
@@ -79,9 +80,9 @@ def welcome(settings: Settings) -> None:
     finally:
         database.close()
     if made is not None:
-        say(f"administrator {settings.admin_email}, password {made} (kept in {secret_file(settings)})")
+        tell(f"administrator {settings.admin_email}, password {made} (kept in {secret_file(settings)})")
     elif settings.admin_password is None:
-        say(f"administrator {settings.admin_email}, password in {secret_file(settings)} unless changed since")
+        tell(f"administrator {settings.admin_email}, password in {secret_file(settings)} unless changed since")
 
 
 def secret_file(settings: Settings) -> str:

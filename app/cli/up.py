@@ -58,8 +58,11 @@ def run(
     extra: Mapping[str, str] | None = None,
     log_dir: Path | None = None,
     durable: bool = True,
+    tell: Callable[[str], None] = say,
 ) -> int:
     """Run the stack until a signal or `Stack.stop`. `extra` goes into every child's environment.
+
+    `tell` is given what a person may want to know, a line at a time.
 
     Main thread only. Returns 0; 1 if a second signal cut the stop short.
 
@@ -70,7 +73,7 @@ def run(
         with signals.raising():
             started = servers.start(settings, durable=durable)
             try:
-                return _supervise(started, extra or {}, log_dir, on_ready)
+                return _supervise(started, extra or {}, log_dir, on_ready, tell)
             finally:
                 with signals.ignored():
                     started.stop()
@@ -79,15 +82,19 @@ def run(
 
 
 def _supervise(
-    started: Servers, extra: Mapping[str, str], log_dir: Path | None, on_ready: Callable[[Stack], None]
+    started: Servers,
+    extra: Mapping[str, str],
+    log_dir: Path | None,
+    on_ready: Callable[[Stack], None],
+    tell: Callable[[str], None],
 ) -> int:
     settings = started.settings
-    upgrade(settings)
-    welcome(settings)
+    upgrade(settings, tell)
+    welcome(settings, tell)
     parts = Parts(settings, {**started.environment(), **extra})
     monitor = [parts.flower()] if settings.flower_port else []
     if monitor:
-        say(f"Flower on port {settings.flower_port}: user {flower.USER}, password in {secret_file(settings)}")
+        tell(f"Flower on port {settings.flower_port}: user {flower.USER}, password in {secret_file(settings)}")
     supervisor = Supervisor([[parts.api()], parts.workers(), monitor], log_dir=log_dir, upkeep=started.revive)
     stack = Stack(settings, supervisor)
     return supervisor.run(stack.is_ready, lambda: on_ready(stack))

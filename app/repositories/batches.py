@@ -230,13 +230,14 @@ class Batches:
         counts = self.counts(batch_id)
         if any(counts[status] for status in OPEN_JOBS):
             return
+        now = self._session.scalar(sa.select(sa.func.now()))  # asked first: a query flushes what is half set
         batch.status = settled(
             complete=counts[JobStatus.COMPLETE],
             failed=counts[JobStatus.FAILED],
             cancelled=counts[JobStatus.CANCELLED],
             cancelling=batch.status == BatchStatus.CANCELLING,
         )
-        batch.finished_at = self._session.scalar(sa.select(sa.func.now()))
+        batch.finished_at = now
         self._session.flush()
 
     def _allow_time(self) -> None:
