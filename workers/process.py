@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import threading
@@ -35,18 +36,24 @@ def main() -> None:
     arguments = _arguments()
     settings = configuration.load()
     logs.configure(level=settings.log_level, style=settings.log_format)
+    _hush()
     runtime = Runtime(settings, name=arguments.name)
     celery = celery_app.make(settings)
     _register(celery, runtime)
     _connect_signals(runtime)
-    # Celery warns of root because of pickle, which is off; a container's root is no news.
-    warnings.filterwarnings("ignore", category=SecurityWarning)
     runtime.start()
     threading.Thread(target=_watch_memory, args=(settings.worker_memory_mib,), name="memory", daemon=True).start()
     try:
         celery.worker_main(_options(arguments, settings.log_level))
     finally:
         runtime.stop()
+
+
+def _hush() -> None:
+    """Celery's two lines a task say less than our one, and its warning of root is about pickle, which is off."""
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=SecurityWarning)
 
 
 def _register(celery: Celery, runtime: Runtime) -> None:

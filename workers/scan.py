@@ -83,6 +83,7 @@ class _Attempt:
             for event in events:
                 self._recorder.take(event)
                 if isinstance(event, ScanFinished):
+                    self._log("complete", outcome=event.outcome, urls=event.stats.urls)
                     return
                 self._control.check()
                 if self._should_yield():
@@ -113,14 +114,20 @@ class _Attempt:
         elif self._control.reason == SHUTDOWN:
             self._put_back(0.0, None)
         else:
-            log.info("an attempt ended early", reason=self._control.reason)
+            self._log("stopped", reason=self._control.reason)
+
+    def _log(self, end: str, **details: object) -> None:
+        seconds = round(time.monotonic() - self._started, 3)
+        log.info("attempt ended", end=end, domain=self._assignment.site.authority, seconds=seconds, **details)
 
     def _fail(self, failure: ScanFailed) -> None:
         settings = self._runtime.settings
+        self._log("failed", code=failure.code, retryable=failure.retryable)
         with _ending():
             self._recorder.fail(failure, max_attempts=settings.max_attempts, base_seconds=settings.retry_base_seconds)
 
     def _put_back(self, seconds: float, reason: str | None) -> None:
+        self._log("put back", reason=reason, pause=seconds)
         with _ending():
             self._recorder.put_back(seconds=seconds, reason=reason)
 

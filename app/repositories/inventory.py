@@ -200,6 +200,18 @@ class Inventory:
             )
         ).one_or_none()
 
+    def stored_files(self, domain_id: UUID) -> Sequence[SitemapFile]:
+        """Every file of the domain that an earlier scan read and that still stands."""
+        return self._session.scalars(
+            sa.select(SitemapFile).where(
+                SitemapFile.tenant_id == self._tenant_id,
+                SitemapFile.domain_id == domain_id,
+                SitemapFile.last_scan.is_not(None),
+                SitemapFile.kind.is_not(None),
+                SitemapFile.removed_at.is_(None),
+            )
+        ).all()
+
     def update_file(self, file_id: int, **values: Any) -> None:
         self._session.execute(
             sa.update(SitemapFile)

@@ -142,30 +142,38 @@ def stats_from(stored: dict[str, Any] | None) -> ScanStats:
 
 
 class StoredInventory:
-    """`app.scanning.values.Inventory` over PostgreSQL: each answer is a transaction of its own."""
+    """`app.scanning.values.Inventory` over PostgreSQL: each answer is a transaction of its own, or none.
+
+    A scan asks for some twenty names of which a site has one or two, so what is stored is read once.
+    """
 
     def __init__(self, database: Database, assignment: Assignment) -> None:
         self._database = database
         self._assignment = assignment
+        self._files: dict[str, StoredFile] | None = {} if assignment.scan_no == 1 else None
 
     def stored_file(self, url: str) -> StoredFile | None:
-        with self._database.for_tenant(self._assignment.tenant_id) as uow:
-            file = uow.inventory.file(self._assignment.domain_id, url)
-        if file is None or file.last_scan is None or file.removed_at is not None or file.kind is None:
-            return None
-        return StoredFile(
-            url=file.url,
-            kind=cast("DocumentKind", file.kind),
-            etag=file.etag,
-            last_modified=file.last_modified,
-            content_hash=file.content_hash,
-            url_count=file.url_count,
-            children=tuple(file.children or ()),
-        )
+        if self._files is None:
+            with self._database.for_tenant(self._assignment.tenant_id) as uow:
+                kept = uow.inventory.stored_files(self._assignment.domain_id)
+            self._files = {file.url: _stored(file) for file in kept}
+        return self._files.get(url)
 
     def page_candidates(self, limit: int) -> Sequence[str]:
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
             return uow.inventory.first_urls(self._assignment.domain_id, limit)
+
+
+def _stored(file: Any) -> StoredFile:
+    return StoredFile(
+        url=file.url,
+        kind=cast("DocumentKind", file.kind),
+        etag=file.etag,
+        last_modified=file.last_modified,
+        content_hash=file.content_hash,
+        url_count=file.url_count,
+        children=tuple(file.children or ()),
+    )
 
 
 class Recorder:
