@@ -31,6 +31,8 @@ def install(app: Flask, settings: Settings) -> Limiter:
         storage_options=STORAGE_OPTIONS if settings.redis_url else {},
         strategy="fixed-window",
         in_memory_fallback_enabled=True,
+        # Of several threads that find Redis dead at once, the library falls back in one; the others pass this time.
+        swallow_errors=True,
         key_prefix="scrapersky",
     )
     limiter.init_app(app)

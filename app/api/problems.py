@@ -141,4 +141,9 @@ def _detail(error: HTTPException, status: HTTPStatus) -> str:
 def _seconds_left() -> int:
     limiter = next(iter(current_app.extensions["limiter"]))
     hit = limiter.current_limit
-    return max(1, hit.reset_at - int(time.time())) if hit else RETRY_SECONDS
+    if hit is None:
+        return RETRY_SECONDS
+    try:
+        return max(1, hit.reset_at - int(time.time()))
+    except Exception:  # noqa: BLE001 - whatever the storage raises that died since it counted
+        return RETRY_SECONDS

@@ -16,7 +16,7 @@ from flask import Flask, Request, Response, g, request
 from flask.json.provider import DefaultJSONProvider
 from webargs import core as webargs
 from webargs.flaskparser import FlaskParser
-from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
 from app.errors import FieldError, InvalidInput
 
@@ -70,11 +70,15 @@ class StrictParser(FlaskParser):
 def read_json(req: Request) -> Any:
     """The body; `{}` when there is none.
 
+    :raises RequestEntityTooLarge: longer than `max_content_length`
     :raises UnsupportedMediaType: it is said to be something else
     :raises BadRequest: not JSON (RFC 8259) in UTF-8, NaN or Infinity, a key twice, too deep
     :raises InvalidInput: a string holds NUL or half a surrogate pair, which no text column can keep
     """
     body = req.get_data(cache=True)
+    # A body sent in chunks tells no length, and werkzeug cuts it at the limit without a word.
+    if req.content_length is None and req.max_content_length is not None and len(body) >= req.max_content_length:
+        raise RequestEntityTooLarge
     if not body:
         return {}
     if not webargs.is_json(req.mimetype):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from pydantic import SecretStr
 
@@ -90,6 +93,19 @@ def test_processes_count_together_in_redis(limited, valkey_url):
         for n, client in enumerate([one, other, one, other])
     ]
     assert codes == [401, 401, 429, 429]
+
+
+def test_threads_that_find_redis_dead_together_all_get_an_answer(limited):
+    app = limited(redis_url=SecretStr(NOWHERE)).application
+    start = threading.Barrier(8)
+
+    def ask(_):
+        client = app.test_client()
+        start.wait()
+        return client.get(ME).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(8))) == [401] * 8
 
 
 def test_without_redis_this_process_counts_alone(limited):
