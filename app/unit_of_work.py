@@ -12,6 +12,7 @@ heartbeats, reaping, folding and sign-in only. No unit may be open while a socke
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -117,6 +118,13 @@ class Database:
         """The schema version the database is at."""
         with _translated(), self._app.connect() as connection:
             return schema.current(connection)
+
+    def clock_skew(self) -> float:
+        """Seconds by which the database's clock is ahead of ours; half a round trip is taken for the way back."""
+        with _translated(), self._app.connect() as connection:
+            asked = time.time()
+            theirs = connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())::float8")).scalar_one()
+            return float(theirs) - (asked + time.time()) / 2
 
     def close(self) -> None:
         self._app.dispose()
