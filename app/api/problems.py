@@ -144,6 +144,6 @@ def _seconds_left() -> int:
     if hit is None:
         return RETRY_SECONDS
     try:
-        return max(1, hit.reset_at - int(time.time()))
+        return max(1, int(hit.reset_at - time.time()))
     except Exception:  # noqa: BLE001 - whatever the storage raises that died since it counted
         return RETRY_SECONDS
