@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from tests.api.answers import problem
+
 DOMAIN = {"domain": "Example.com"}
-
-
-@pytest.fixture
-def operator(login):
-    return login("operator")
 
 
 def post(client, headers, body=None, **more):
     return client.post("/api/v2/scans", headers={**headers, **more.pop("extra", {})}, json=body, **more)
-
-
-def problem(answer, status, code):
-    assert answer.status_code == status, answer.text
-    assert answer.content_type == "application/problem+json"
-    assert answer.json["code"] == code
-    return answer.json
 
 
 def test_a_domain_is_taken_and_its_message_sent_at_once(client, operator, queue):
