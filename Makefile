@@ -52,12 +52,12 @@ clean: ## remove the environment and every cache; var/ stays
 	find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +
 
 $(VENV)/runtime.stamp: requirements.txt | $(VENV)/made.stamp
-	@echo "installing what runs (once, about 15 s) …"
+	@echo "installing what runs (once, less than two minutes) …"
 	@$(PIP) install --require-hashes -r requirements.txt
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/runtime.stamp
-	@echo "installing what tests (once, about 15 s) …"
+	@echo "installing what tests (once, less than two minutes) …"
 	@$(PIP) install --require-hashes -r requirements-dev.txt
 	@touch $@
 
