@@ -12,7 +12,6 @@ task_ignore_result = True
 # A message is dropped as soon as it is taken: the job's row, not the broker, remembers it.
 task_acks_late = False
 task_reject_on_worker_lost = False
-task_acks_on_failure_or_timeout = True
 worker_disable_prefetch = True
 worker_prefetch_multiplier = 1
 

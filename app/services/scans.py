@@ -184,13 +184,14 @@ class Recorder:
         self._assignment = assignment
         self._lease = lease
         self._interrupted: Interrupted | None = None
+        self._scheme: str | None = None
         self.stats = assignment.resume.stats
 
     def take(self, event: Event) -> None:
         """:raises Aborted: another attempt owns the job, or it has ended"""
         match event:
             case RobotsRead():
-                self._robots(event)
+                self._scheme = event.scheme
             case SitemapRead():
                 self._sitemap(event)
                 self.stats = event.stats
@@ -219,6 +220,7 @@ class Recorder:
         """End this attempt without blame: the job goes on from its checkpoint."""
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
             job = self._hold(uow)
+            self._learn_scheme(uow)
             uow.jobs.put_back(
                 job,
                 seconds=seconds,
@@ -231,13 +233,10 @@ class Recorder:
     def _hold(self, uow: TenantUnit) -> Job:
         return uow.jobs.hold(self._assignment.job_id, self._assignment.token)
 
-    def _robots(self, event: RobotsRead) -> None:
-        if event.scheme == self._assignment.site.scheme:
-            return
-        with self._database.for_tenant(self._assignment.tenant_id) as uow:
-            self._hold(uow)
-            uow.domains.learn_scheme(self._assignment.domain_id, event.scheme)
-            uow.commit()
+    def _learn_scheme(self, uow: TenantUnit) -> None:
+        """Where the site answered: the next attempt, and the next scan, ask there first."""
+        if self._scheme is not None:
+            uow.domains.learn_scheme(self._assignment.domain_id, self._scheme)
 
     def _sitemap(self, event: SitemapRead) -> None:
         file = event.file
@@ -330,6 +329,7 @@ class Recorder:
         domain_id, job_id = self._assignment.domain_id, self._assignment.job_id
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
             job = self._hold(uow)
+            self._learn_scheme(uow)
             uow.inventory.forget_expected(job_id)
             if event.outcome in ("sitemaps_found", "unchanged"):
                 uow.inventory.retire_unlisted(domain_id, job_id, self._assignment.scan_no)

@@ -1,0 +1,290 @@
+"""One attempt of one job, from its message to its end, against a real database and a real site."""
+
+from __future__ import annotations
+
+import threading
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from app.fetching import client
+from app.services import upkeep
+from tests.running import until
+from workers import scan
+
+HOST = "a.example"
+ROBOTS = b"Sitemap: http://a.example/sitemap.xml\n"
+
+
+def urlset(*paths, lastmod=None):
+    stamp = f"<lastmod>{lastmod}</lastmod>" if lastmod else ""
+    return (
+        "<urlset>" + "".join(f"<url><loc>http://{HOST}{p}</loc>{stamp}</url>" for p in paths) + "</urlset>"
+    ).encode()
+
+
+def index(*paths):
+    return ("<sitemapindex>" + "".join(f"<sitemap><loc>http://{HOST}{p}</loc></sitemap>" for p in paths) + "</sitemapindex>").encode()  # fmt: skip
+
+
+@pytest.fixture
+def site(web):
+    web.resources |= {
+        (HOST, "/robots.txt"): ROBOTS,
+        (HOST, "/sitemap.xml"): urlset("/1", "/2", "/3"),
+        (HOST, "/"): (200, {"Content-Type": "text/html"}, b"<html lang=en><title>Hello</title></html>"),
+    }
+    return web
+
+
+def test_a_domain_is_landed(site, submit, work, urls_of, database, tenant_id):
+    batch_id, job_id = submit()
+    view = work(job_id)
+    assert (view.job.status, view.job.outcome, view.job.progress) == ("complete", "sitemaps_found", 100)
+    assert urls_of(job_id) == [f"http://{HOST}/{n}" for n in (1, 2, 3)]
+    assert view.job.stats["urls"] == view.domain.url_count == 3
+    assert (view.domain.details["title"], view.domain.scheme, view.domain.last_job_id) == ("Hello", "http", job_id)
+    with database.for_tenant(tenant_id) as uow:
+        (page,) = uow.pages.of_job(job_id, limit=10, cursor=None).items
+        (read,) = uow.inventory.all_reads(job_id)
+        uow.batches.settle(batch_id)
+        batch = uow.batches.get(batch_id)
+    assert (page.page.title, page.page.language, page.read.is_home) == ("Hello", "en", True)
+    assert (read.read.status, read.read.discovered_by, read.read.url_count, read.read.http_status) == ("read", "robots", 3, 200)  # fmt: skip
+    assert (batch.batch.status, batch.counts["complete"]) == ("complete", 1)
+
+
+def test_a_stale_message_does_nothing(site, submit, runtime, database, tenant_id, look):
+    _, job_id = submit()
+    with database.system() as uow:
+        (row,) = uow.queue.dispatch(want=1, patience=60)
+        uow.commit()
+    scan.run(runtime, tenant_id, job_id, row.dispatch_no - 1)
+    scan.run(runtime, tenant_id, job_id, row.dispatch_no + 1)
+    assert look(job_id).job.status == "queued"
+    scan.run(runtime, tenant_id, job_id, row.dispatch_no)
+    assert look(job_id).job.status == "complete"
+    asked = len(site.server.requests)
+    scan.run(runtime, tenant_id, job_id, row.dispatch_no)  # delivered again
+    assert len(site.server.requests) == asked
+
+
+def test_an_unreachable_host_is_tried_again_then_failed(web, submit, work):
+    web.server.requests.clear()
+    web.resources[HOST, "/robots.txt"] = lambda: (503, {}, b"")
+    _, job_id = submit()
+    first = work(job_id)
+    assert (first.job.status, first.job.attempt, first.job.waiting_on) == ("pending", 1, "retry")
+    assert first.job.error_code == "robots_unavailable"
+    work(job_id)
+    last = work(job_id)
+    assert (last.job.status, last.job.attempt, last.job.error_retryable) == ("failed", 3, True)
+    assert last.domain.url_count == 0
+
+
+def test_a_blocked_address_fails_at_once(submit, work, runtime, worker_settings):
+    runtime.transport.close()
+    runtime.transport = client.build(worker_settings.model_copy(update={"connect_to": ()}), ledger=runtime.ledger)
+    _, job_id = submit("http://127.0.0.1/")
+    view = work(job_id)
+    assert (view.job.status, view.job.attempt, view.job.error_retryable) == ("failed", 1, False)
+    assert view.job.error_code == "blocked_address"
+    assert "127" not in view.job.error_detail
+
+
+def test_cancelling_a_running_job_stops_it_within_seconds(site, submit, work, look, database, tenant_id, urls_of):
+    asked, go = site.gate(HOST, "/sitemap.xml", urlset("/1"))
+    _, job_id = submit()
+    worker = threading.Thread(target=work, args=(job_id,))
+    worker.start()
+    assert asked.wait(20)
+    with database.for_tenant(tenant_id) as uow:
+        assert uow.jobs.cancel(job_id)
+        uow.commit()
+    worker.join(10)  # the gate is still shut: only the abort can have ended it
+    assert not worker.is_alive()
+    go.set()
+    assert look(job_id).job.status == "cancelled"
+    assert urls_of(job_id) == []
+
+
+def test_cancelling_the_batch_stops_its_running_job(site, submit, work, look, database, tenant_id):
+    asked, go = site.gate(HOST, "/sitemap.xml", urlset("/1"))
+    batch_id, job_id = submit()
+    worker = threading.Thread(target=work, args=(job_id,))
+    worker.start()
+    assert asked.wait(20)
+    with database.for_tenant(tenant_id) as uow:
+        uow.batches.lock(batch_id).status = "cancelling"
+        uow.commit()
+    worker.join(10)
+    assert not worker.is_alive()
+    go.set()
+    upkeep.sweep(database)
+    upkeep.settle(database)
+    with database.for_tenant(tenant_id) as uow:
+        batch = uow.batches.get(batch_id)
+    assert (batch.batch.status, batch.counts["cancelled"], look(job_id).job.status) == ("cancelled", 1, "cancelled")
+
+
+def test_an_attempt_that_lost_its_job_writes_nothing(site, submit, work, look, database, tenant_id, urls_of):
+    """As after SIGSTOP past the lease: another token owns the job now."""
+    asked, go = site.gate(HOST, "/sitemap.xml", urlset("/stale"))
+    _, job_id = submit()
+    worker = threading.Thread(target=work, args=(job_id,))
+    worker.start()
+    assert asked.wait(20)
+    with database.for_tenant(tenant_id) as uow:
+        uow.session.execute(sa.text("UPDATE jobs SET lease_token = :t WHERE id = :j"), {"t": uuid4(), "j": job_id})
+        uow.commit()
+    go.set()
+    worker.join(10)
+    assert not worker.is_alive()
+    view = look(job_id)
+    assert (view.job.status, view.job.outcome, urls_of(job_id)) == ("running", None, [])
+
+
+def test_a_yield_spends_no_attempt_and_the_next_goes_on_from_the_checkpoint(site, submit, work, runtime, urls_of):
+    children = [f"/{n}.xml" for n in range(6)]
+    site.resources |= {(HOST, "/sitemap.xml"): index(*children)}
+    site.resources |= {(HOST, path): urlset(f"/of{path}") for path in children}
+    runtime.settings = runtime.settings.model_copy(update={"slice_seconds": 0.0})  # yields after each event
+    _, job_id = submit(per_host_concurrency=1)
+    rounds = 0
+    while (view := work(job_id)).job.status != "complete":
+        assert (view.job.status, view.job.attempt) == ("pending", 0)
+        rounds += 1
+        assert rounds < 20
+        runtime.settings = runtime.settings.model_copy(update={"slice_seconds": 60.0 if rounds > 3 else 0.0})
+    assert rounds >= 3
+    assert view.job.attempt == 1
+    assert len(urls_of(job_id)) == len(children)
+    assert site.asked("/sitemap.xml") <= 2
+    assert [site.asked(path) for path in children] == [1] * len(children)
+
+
+def test_draining_puts_the_job_back(site, submit, work, runtime, look):
+    asked, go = site.gate(HOST, "/sitemap.xml", urlset("/1"))
+    _, job_id = submit()
+    worker = threading.Thread(target=work, args=(job_id,))
+    worker.start()
+    assert asked.wait(20)
+    runtime.draining.set()
+    runtime.leases.abort_all("shutdown")
+    worker.join(10)
+    assert not worker.is_alive()
+    go.set()
+    view = look(job_id)
+    assert (view.job.status, view.job.attempt, view.job.lost) == ("pending", 0, 0)
+
+
+def test_two_jobs_of_one_domain_never_run_together(site, submit, work, runtime, look, database):
+    asked, go = site.gate(HOST, "/sitemap.xml", urlset("/1"))
+    (_, first), (_, second) = submit(), submit()
+    with database.system() as uow:
+        rows = {row.job_id: row for row in uow.queue.dispatch(want=9, patience=60)}
+        uow.commit()
+    worker = threading.Thread(target=scan.run, args=(runtime, rows[first].tenant_id, first, rows[first].dispatch_no))
+    worker.start()
+    assert asked.wait(20)
+    scan.run(runtime, rows[second].tenant_id, second, rows[second].dispatch_no)
+    busy = look(second).job
+    assert (busy.status, busy.waiting_on, busy.attempt) == ("pending", "domain_busy", 0)
+    go.set()
+    worker.join(20)
+    assert look(first).job.status == "complete"
+
+
+def test_a_rescan_writes_the_difference(site, submit, work, urls_of, database, tenant_id):
+    _, first = submit()
+    work(first)
+    site.resources[HOST, "/sitemap.xml"] = urlset("/2", "/3", "/4")
+    _, second = submit()
+    view = work(second)
+    assert view.job.outcome == "sitemaps_found"
+    assert urls_of(first) == [f"http://{HOST}/{n}" for n in (1, 2, 3)]
+    assert urls_of(second) == [f"http://{HOST}/{n}" for n in (2, 3, 4)]
+    with database.for_tenant(tenant_id) as uow:
+        rows = uow.session.scalar(sa.text("SELECT count(*) FROM sitemap_urls"))
+    assert rows == 4
+
+
+def test_an_unchanged_site_costs_no_row(site, submit, work, urls_of, database, tenant_id):
+    tagged = urlset("/1", "/2")
+    site.resources[HOST, "/sitemap.xml"] = (200, {"ETag": '"one"'}, tagged)
+    _, first = submit()
+    work(first)
+    site.resources[HOST, "/sitemap.xml"] = (304, {"ETag": '"one"'}, b"")
+    _, second = submit()
+    view = work(second)
+    assert (view.job.outcome, view.job.stats["not_modified"], view.job.stats["urls"]) == ("unchanged", 1, 2)
+    assert urls_of(second) == urls_of(first)
+    _, forced = submit(force=True)
+    site.resources[HOST, "/sitemap.xml"] = tagged
+    assert work(forced).job.outcome == "sitemaps_found"
+
+
+def test_a_partial_read_removes_nothing_and_is_read_again(site, submit, work, urls_of):
+    _, first = submit()
+    work(first)
+    site.resources[HOST, "/sitemap.xml"] = urlset("/1", "/9")[:-22]  # breaks off inside the second URL
+    _, second = submit()
+    work(second)
+    assert urls_of(second) == urls_of(first)
+    site.resources[HOST, "/sitemap.xml"] = urlset("/1")
+    _, third = submit()
+    work(third)
+    assert urls_of(third) == [f"http://{HOST}/1"]
+
+
+def test_a_file_its_index_no_longer_lists_takes_its_urls_along(site, submit, work, urls_of):
+    site.resources |= {
+        (HOST, "/sitemap.xml"): index("/a.xml", "/b.xml"),
+        (HOST, "/a.xml"): urlset("/a"),
+        (HOST, "/b.xml"): urlset("/b"),
+    }
+    _, first = submit()
+    work(first)
+    site.resources[HOST, "/sitemap.xml"] = index("/a.xml")
+    _, second = submit()
+    view = work(second)
+    assert (urls_of(first), urls_of(second)) == ([f"http://{HOST}/a", f"http://{HOST}/b"], [f"http://{HOST}/a"])
+    assert view.domain.url_count == 1
+
+
+def test_404_removes_on_the_second_scan_only(site, submit, work, urls_of):
+    site.resources |= {
+        (HOST, "/sitemap.xml"): index("/a.xml", "/b.xml"),
+        (HOST, "/a.xml"): urlset("/a"),
+        (HOST, "/b.xml"): urlset("/b"),
+    }
+    _, first = submit()
+    work(first)
+    del site.resources[HOST, "/b.xml"]
+    _, second = submit()
+    work(second)
+    assert urls_of(second) == urls_of(first)
+    _, third = submit()
+    work(third)
+    assert urls_of(third) == [f"http://{HOST}/a"]
+
+
+def test_a_host_that_asks_for_patience_puts_the_job_back(site, submit, work):
+    site.resources[HOST, "/sitemap.xml"] = lambda: (429, {"Retry-After": "120"}, b"")
+    _, job_id = submit()
+    view = work(job_id)
+    assert (view.job.status, view.job.waiting_on, view.job.attempt) == ("pending", "host_cooldown", 0)
+    assert (view.job.available_at - view.job.updated_at).total_seconds() > 60
+
+
+def test_the_jobs_own_time_limit_fails_it(site, submit, work, database, tenant_id, look):
+    _, job_id = submit(timeout_seconds=5)
+    asked, go = site.gate(HOST, "/sitemap.xml", urlset("/1"))
+    worker = threading.Thread(target=work, args=(job_id,))
+    worker.start()
+    assert asked.wait(20)
+    until(lambda: look(job_id).job.status == "failed", seconds=15, what="the time limit holds")
+    go.set()
+    worker.join(20)
+    assert look(job_id).job.error_code == "job_timeout"

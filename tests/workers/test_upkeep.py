@@ -1,0 +1,186 @@
+"""What keeps the queue moving, move by move."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from app.repositories.batches import Line
+from app.services import upkeep
+from tests.fakes import FakeTaskQueue
+
+
+class Broker(FakeTaskQueue):
+    """Holds as many messages as it is told to say."""
+
+    def __init__(self, waiting):
+        super().__init__()
+        self.waiting = waiting
+
+    def depth(self, queue):
+        return self.waiting
+
+
+@pytest.fixture
+def batch(database, tenant_id):
+    """`batch(5)` → the id of a new batch of that many domains; `tenant=` for another tenant's."""
+
+    def make(size, *, tenant=tenant_id, priority=5):
+        with database.for_tenant(tenant) as uow:
+            made = uow.batches.add(name=None, options={}, priority=priority, created_by=None)
+            lines = [
+                Line(n, f"d{n}-{made.id}.example", f"d{n}-{made.id}.example", "/", None, None) for n in range(size)
+            ]
+            uow.batches.land(made, lines, max_attempts=3)
+            uow.commit()
+        return made.id
+
+    return make
+
+
+@pytest.fixture
+def counts(database, tenant_id):
+    def read(batch_id, tenant=tenant_id):
+        with database.for_tenant(tenant) as uow:
+            found = uow.batches.get(batch_id).counts
+            truth = dict(
+                uow.session.execute(
+                    sa.text("SELECT status, count(*) FROM jobs WHERE batch_id = :b GROUP BY status"), {"b": batch_id}
+                ).all()
+            )
+        assert {status: n for status, n in found.items() if n} == truth
+        return truth
+
+    return read
+
+
+@pytest.fixture
+def sql(database, tenant_id):
+    def run(statement, **values):
+        with database.for_tenant(tenant_id) as uow:
+            uow.session.execute(sa.text(statement), values)
+            uow.commit()
+
+    return run
+
+
+def test_the_window_is_bounded_and_every_queued_job_has_its_message(database, batch, counts):
+    queue = FakeTaskQueue()
+    batch_id = batch(50)
+    assert upkeep.dispatch(database, queue, slots=4, patience=60) == 8
+    assert upkeep.dispatch(database, queue, slots=4, patience=60) == 0
+    assert counts(batch_id) == {"pending": 42, "queued": 8}
+    assert len({message.job_id for name, message in queue.messages if name == "scans"}) == 8
+
+
+def test_a_small_batch_does_not_wait_behind_another_tenants_large_one(database, batch, counts, new_tenant):
+    other = new_tenant("other")
+    large = batch(200)
+    small = batch(3, tenant=other)
+    upkeep.dispatch(database, FakeTaskQueue(), slots=5, patience=60)
+    assert counts(small, other) == {"queued": 3}
+    assert counts(large)["queued"] == 7
+
+
+def test_batches_of_one_tenant_take_turns(database, batch, counts):
+    first, second = batch(50), batch(50)
+    upkeep.dispatch(database, FakeTaskQueue(), slots=5, patience=60)
+    assert counts(first)["queued"] == counts(second)["queued"] == 5
+
+
+def test_a_paused_batch_is_not_dispatched(database, batch, counts, sql):
+    batch_id = batch(3)
+    sql("UPDATE batch_jobs SET status = 'paused'")
+    upkeep.dispatch(database, FakeTaskQueue(), slots=5, patience=60)
+    assert counts(batch_id) == {"pending": 3}
+
+
+@pytest.mark.parametrize(
+    ("depth", "patience", "status"), [(5, 0.0, "pending"), (0, 60.0, "queued"), (5, 60.0, "queued")]
+)
+def test_an_overdue_message_puts_its_job_back(database, batch, counts, depth, patience, status):
+    queue = Broker(depth)
+    batch_id = batch(2)
+    upkeep.dispatch(database, queue, slots=5, patience=patience)
+    upkeep.reap(database, queue, patience=patience)
+    assert counts(batch_id) == {status: 2}
+
+
+def test_messages_lost_with_the_broker_are_noticed_long_before_they_are_overdue(database, batch, counts, sql):
+    queue = Broker(0)
+    batch_id = batch(2)
+    upkeep.dispatch(database, queue, slots=5, patience=60)
+    sql("UPDATE jobs SET dispatch_until = dispatch_until - interval '5 seconds'")  # five seconds later
+    upkeep.reap(database, queue, patience=60)
+    assert counts(batch_id) == {"pending": 2}
+
+
+def test_a_lease_that_passed_is_lost_and_after_five_the_job_has_failed(database, batch, counts, sql, tenant_id):
+    queue = FakeTaskQueue()
+    batch_id = batch(1)
+    for round_ in range(1, 6):
+        upkeep.dispatch(database, queue, slots=1, patience=60)
+        sql(
+            "UPDATE jobs SET status = 'running', attempt = 1, dispatch_until = NULL, lease_token = :t, "
+            "lease_until = now() - interval '1 second'",
+            t=uuid4(),
+        )
+        upkeep.reap(database, queue, patience=60)
+        assert counts(batch_id) == ({"pending": 1} if round_ < 5 else {"failed": 1})
+    with database.for_tenant(tenant_id) as uow:
+        (view,) = uow.jobs.listing(limit=1, cursor=None, batch_id=batch_id).items
+    assert (view.job.attempt, view.job.lost, view.job.error_code) == (0, 5, "worker_lost")
+
+
+def test_a_heartbeat_steps_over_a_row_that_is_being_written(database, batch, tenant_id, sql):
+    batch(1)
+    token = uuid4()
+    upkeep.dispatch(database, FakeTaskQueue(), slots=1, patience=60)
+    sql(
+        "UPDATE jobs SET status = 'running', dispatch_until = NULL, lease_token = :t, lease_until = now() + interval '9 s'",
+        t=token,
+    )
+    with database.for_tenant(tenant_id) as landing:
+        (view,) = landing.jobs.listing(limit=1, cursor=None).items
+        landing.jobs.hold(view.job.id, token)
+        held = [(tenant_id, view.job.id, token)]
+        with database.system() as uow:  # would hang until the statement's time limit if it waited
+            assert uow.queue.heartbeat(held, lease=60) == set()
+            assert uow.queue.still_ours(held) == {view.job.id}
+
+
+def test_cancelling_sweeps_everything_open_and_counts_stay_true(database, batch, counts, sql, tenant_id):
+    batch_id = batch(20)
+    upkeep.dispatch(database, FakeTaskQueue(), slots=3, patience=60)
+    sql("UPDATE batch_jobs SET status = 'cancelling'")
+    assert upkeep.sweep(database) == 20
+    assert upkeep.settle(database) == 1
+    assert counts(batch_id) == {"cancelled": 20}
+    with database.for_tenant(tenant_id) as uow:
+        assert uow.batches.get(batch_id).batch.status == "cancelled"
+
+
+def test_folding_keeps_the_sums(database, batch, counts, sql, tenant_id):
+    batch_id = batch(40)
+    for _ in range(15):
+        upkeep.dispatch(database, FakeTaskQueue(), slots=1, patience=60)
+        sql("UPDATE jobs SET status = 'cancelled', dispatch_until = NULL, finished_at = now() WHERE status = 'queued'")
+    with database.for_tenant(tenant_id) as uow:
+        before = uow.session.scalar(sa.text("SELECT count(*) FROM batch_counts"))
+    upkeep.settle(database)
+    with database.for_tenant(tenant_id) as uow:
+        after = uow.session.scalar(sa.text("SELECT count(*) FROM batch_counts"))
+    assert before > 24 > after
+    assert counts(batch_id) == {"pending": 10, "cancelled": 30}
+
+
+def test_two_rounds_at_once_never_dispatch_a_job_twice(database, batch):
+    batch(30)
+    with database.system() as first:
+        assert first.queue.try_lock(0x5C01)
+        first.queue.dispatch(want=10, patience=60)
+        queue = FakeTaskQueue()
+        assert upkeep.dispatch(database, queue, slots=10, patience=60) == 0
+        first.commit()
