@@ -81,7 +81,7 @@ def received(req: Request, *, limit: int) -> Iterator[Upload]:
     check_kind(req)
     if (req.content_length or 0) > limit:
         raise TooLarge(f"an upload has at most {limit:,} bytes")
-    req.max_content_length = None if req.content_length is not None else limit + 1
+    req.max_content_length = limit  # beyond what a JSON body may have
     with tempfile.TemporaryFile() as file:
         digest = hashlib.blake2b()
         size = 0

@@ -187,6 +187,25 @@ def test_an_upload_without_a_length_is_taken_too(client, operator):
 
 
 @pytest.mark.parametrize("announced", [True, False])
+def test_an_upload_may_be_larger_than_a_json_body(app, client, operator, submit, upload, announced):
+    app.config["MAX_CONTENT_LENGTH"] = 1_000
+    names = [f"s{n}.example.com" for n in range(500)]
+    body = "\n".join(names).encode()
+    problem(submit(names), 413, "too_large")
+    if announced:
+        answer = upload(body)
+    else:
+        answer = client.post(
+            BATCHES,
+            headers={**operator, "Content-Type": "text/plain"},
+            input_stream=io.BytesIO(body),
+            environ_overrides={"wsgi.input_terminated": True},
+        )
+    assert answer.status_code == 202, answer.text
+    assert answer.json["counts"]["total"] == 500
+
+
+@pytest.mark.parametrize("announced", [True, False])
 def test_an_upload_that_is_too_large_is_refused(app, client, operator, upload, get, monkeypatch, announced):
     core = app.extensions[KEY]
     small = type(core)(
