@@ -112,7 +112,7 @@ class Show:
             with closing(Client(stack.local_url, email=self._settings.admin_email, password=password)) as client:
                 self._scan(client)
         except ScraperSkyError as error:
-            if not self._stopped.is_set():  # else it is only the API that has gone
+            if not stack.is_stopping:  # else it is only the API that has gone
                 self._failure = error
         finally:
             stack.stop()

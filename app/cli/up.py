@@ -47,6 +47,10 @@ class Stack:
         """From any thread."""
         self._supervisor.stop()
 
+    @property
+    def is_stopping(self) -> bool:
+        return self._supervisor.is_stopping
+
     def is_ready(self) -> bool:
         return self._supervisor.all_begun() and probe_http(f"{self.local_url}/health/ready")
 

@@ -94,7 +94,7 @@ class Supervisor:
         return all(each.has_begun for each in self._all())
 
     @property
-    def _stopping(self) -> bool:
+    def is_stopping(self) -> bool:
         return self._stop_asked is not None
 
     def _all(self) -> Iterator[Running]:
@@ -103,7 +103,7 @@ class Supervisor:
             yield from stage
 
     def _over(self) -> bool:
-        return not any(each.alive or (each.start_at < math.inf and not self._stopping) for each in self._all())
+        return not any(each.alive or (each.start_at < math.inf and not self.is_stopping) for each in self._all())
 
     def _turn(self) -> float:
         """Do all that is due now. Returns when something will be due next."""
@@ -117,14 +117,14 @@ class Supervisor:
 
     def _reap(self) -> float:
         for each in self._all():
-            if each.reap() and not self._stopping:
+            if each.reap() and not self.is_stopping:
                 log.warning("%s ended with status %d", each.child.name, each.last_status)
                 if self._until_ready is not None and each.deaths >= DEATHS_BEFORE_READY:
                     self._fail(f"{each.child.name} does not stay up: it ended with status {each.last_status}")
         return math.inf
 
     def _start_due(self) -> float:
-        if self._stopping:
+        if self.is_stopping:
             return math.inf
         for each in self._all():
             if not each.alive and each.start_at <= time.monotonic():
@@ -139,7 +139,7 @@ class Supervisor:
         return min((each.silent_at() for each in self._all()), default=math.inf)
 
     def _stop_next(self) -> float:
-        if not self._stopping:
+        if not self.is_stopping:
             return math.inf
         stage = next((stage for stage in self._stages if any(each.alive for each in stage)), [])
         for each in stage:
@@ -151,7 +151,7 @@ class Supervisor:
         return min((each.kill_at for each in stage), default=math.inf)
 
     def _ask_ready(self) -> float:
-        if self._until_ready is None or self._stopping:
+        if self._until_ready is None or self.is_stopping:
             return math.inf
         if self._until_ready():
             self._until_ready = None
