@@ -243,6 +243,7 @@ class Jobs:
                 error_detail=None,
                 error_retryable=None,
                 stats=None,
+                checkpoint=None,
                 updated_at=_NOW,
             )
             .execution_options(synchronize_session=False)
