@@ -17,6 +17,7 @@ from app.stack.secrets import make_private
 USER = "admin"
 SAVE_MILLISECONDS = 60_000
 MAX_TASKS = 50_000
+NICENESS = 5  # nothing waits for it
 COLUMNS = "name,uuid,state,args,received,started,runtime,worker"
 
 
@@ -49,7 +50,7 @@ def main() -> None:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLOWER_")}
     environment = {**inherited, "FLOWER_BASIC_AUTH": credentials(settings)}
     argv = [sys.executable, "-m", "celery", *options(settings)]
-    sys.stdout.flush()
+    os.nice(NICENESS)
     os.execve(sys.executable, argv, environment)  # noqa: S606 - argv is ours, no shell
 
 

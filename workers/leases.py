@@ -42,7 +42,8 @@ class Leases:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(timeout=10)
+        if self._thread.ident is not None:
+            self._thread.join(timeout=10)
 
     @contextmanager
     def holding(self, assignment: Assignment, control: Control) -> Iterator[None]:
