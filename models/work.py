@@ -134,7 +134,7 @@ class Job(Base):
         {"postgresql_with": {"fillfactor": "85"}},
     )  # fmt: skip
 
-    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    tenant_id: Mapped[TenantId]  # the domain's key vouches for it
     id: Mapped[RowId]
     number: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
     batch_id: Mapped[UUID | None]

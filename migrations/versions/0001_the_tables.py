@@ -262,7 +262,6 @@ def upgrade() -> None:
             name=op.f("fk_jobs_tenant_id_domain_id"),
             ondelete="CASCADE",
         ),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_jobs_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_jobs")),
         postgresql_with={"fillfactor": "85"},
     )
