@@ -59,16 +59,20 @@ def create_admin(email: str | None, password_file: IO[str] | None) -> None:
 
 
 def upgrade(settings: Settings, tell: Callable[[str], None] = say) -> None:
-    """:raises ConfigurationError: no owner's URL; :raises Unavailable: the database is away"""
+    """
+    :raises ConfigurationError: there is something to do, and no owner's URL to do it with
+    :raises Unavailable: the database is away
+    """
+    before = _revision(settings)
+    if before == schema.head():
+        return
     owner, app, system = settings.owner_database_url, settings.database_url, settings.system_database_url
     if owner is None or app is None or system is None:
         raise ConfigurationError("migrations run as the role `owner`: set SCRAPERSKY_OWNER_DATABASE_URL")
-    before = _revision(settings)
     schema.upgrade(
         owner_url=owner.get_secret_value(), app_url=app.get_secret_value(), system_url=system.get_secret_value()
     )
-    if before != schema.head():
-        tell(f"database migrated from {before or 'nothing'} to {schema.head()}")
+    tell(f"database migrated from {before or 'nothing'} to {schema.head()}")
 
 
 def welcome(settings: Settings, tell: Callable[[str], None] = say) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from app.stack.supervisor import STOP
+from app.stack.supervisor import STOP, heeded
 
 
 class Told(BaseException):
@@ -23,10 +23,7 @@ def raising() -> Iterator[None]:
         _ignore()
         raise Told(number)
 
-    before = {number: signal.getsignal(number) for number in STOP}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # nohup
-            signal.signal(number, tell)
+    before = {number: signal.signal(number, tell) for number in heeded()}
     try:
         yield
     finally:

@@ -25,6 +25,13 @@ PROBE_SECONDS = 0.1
 DEATHS_BEFORE_READY = 5
 
 
+def heeded() -> list[signal.Signals]:
+    """The stop signals that count. SIGHUP does not under nohup; SIGINT does even where a shell that started us
+    in the background set it to be ignored: who sends it by hand means it.
+    """
+    return [number for number in STOP if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+
+
 class Supervisor:
     """Runs children until told to stop.
 
@@ -191,9 +198,7 @@ class Supervisor:
         self._waker.setblocking(False)
         self._selector.register(self._wake, selectors.EVENT_READ, self._woken)
         before = signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        ignored = {number for number in STOP if signal.getsignal(number) is signal.SIG_IGN}  # nohup
-        taken = {*STOP, signal.SIGCHLD} - ignored
-        handlers = {number: signal.signal(number, lambda *_: None) for number in taken}
+        handlers = {number: signal.signal(number, lambda *_: None) for number in (*heeded(), signal.SIGCHLD)}
         try:
             yield
         finally:

@@ -186,6 +186,26 @@ def test_stages_stop_one_after_the_other(tmp_path):
     assert lines(order) == ["api", "worker", "broker"]
 
 
+def test_sigint_counts_also_where_a_shell_set_it_to_be_ignored():
+    """As `… &` in a script does; SIGHUP stays ignored under nohup."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGHUP)}
+    supervisor = Supervisor([[shell("one", "exec sleep 60")]])
+
+    def script():
+        until(supervisor.pids)
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.1)
+        assert not supervisor.is_stopping
+        os.kill(os.getpid(), signal.SIGINT)
+        until(lambda: supervisor.is_stopping)
+
+    try:
+        assert drive(supervisor, script) == 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def test_who_ignores_the_stop_signal_is_killed(tmp_path):
     up = tmp_path / "up"
     deaf = shell("deaf", f"trap '' TERM; echo $$ > {up}; while :; do sleep 0.05; done", stop_timeout=0.3)
