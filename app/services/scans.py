@@ -407,7 +407,7 @@ def next_try(
     120.0
     """
     pause = min(base * 2.0 ** (attempt - 1), LONGEST_RETRY)
-    return max(pause * (0.5 + 0.5 * draw()), min(retry_after or 0.0, LONGEST_RETRY))
+    return max(pause * (0.5 + 0.5 * draw()), min(float(retry_after or 0), LONGEST_RETRY))
 
 
 def percent(event: SitemapRead) -> int:

@@ -137,7 +137,7 @@ def test_what_cannot_be_used_is_refused_and_pointed_at(post, path, body, pointer
     assert pointer in {error["pointer"] for error in answer["errors"]}
 
 
-@pytest.mark.parametrize("key", ["0", "x", "1" * 30, "%00", "\u0661", str(uuid4())])
+@pytest.mark.parametrize("key", ["0", "x", "1" * 30, "%00", "\u0661", "0193c0de-0000-7000-8000-00000000dead"])
 def test_an_unknown_id_is_a_problem(client, operator, key):
     problem(client.get(f"/api/v1/status/{key}", headers=operator), 404, "not_found")
     problem(client.get(f"/api/v1/batch/status/{key}", headers=operator), 404, "not_found")
