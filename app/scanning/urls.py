@@ -10,7 +10,6 @@ Whether the address behind a host may be fetched is not decided here: that is th
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import re
 from functools import lru_cache
@@ -321,15 +320,6 @@ def _without_dot_segments(path: str) -> str:
     if segments[-1] in (".", ".."):
         kept.append("")
     return "/" + "/".join(kept)
-
-
-def identity(url: str) -> bytes:
-    """Sixteen bytes that stand for a canonical URL in indexes and sets.
-
-    >>> identity("https://example.com/").hex()
-    '3259687d649f8e86106dd28ba70f1016'
-    """
-    return hashlib.blake2b(url.encode(), digest_size=16).digest()
 
 
 # A bare name in lower case, which is nearly every line of a batch: ten times as fast as the long way round.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import InvalidUrl
-from app.scanning.urls import REASONS, are_canonical, canonical, home_url, identity, same_site, site
+from app.scanning.urls import REASONS, are_canonical, canonical, home_url, same_site, site
 from tests.unit.replay import adversarial_cases, needs_cases
 
 BASE = "https://example.com/dir/sitemap.xml?x=1"
@@ -173,11 +173,6 @@ def test_home_and_membership():
     assert not same_site("https://example.com/shop/a", shop)
     assert not same_site("https://example.com:8443/blog", shop)
     assert not same_site("https://www.example.com/", site("example.com"))
-
-
-def test_identity_is_sixteen_bytes_and_tells_a_trailing_slash():
-    assert len(identity("https://example.com/a")) == 16
-    assert identity("https://example.com/a") != identity("https://example.com/a/")
 
 
 @needs_cases
