@@ -41,7 +41,7 @@ def test_the_documents_are_found():
 
 
 def test_generated_tables_are_up_to_date():
-    tables = _tables()
+    tables = _script("tables.py")
     written = {name for name in tables.DOCUMENTS if "<!-- table: " in TEXTS[f"docs/{name}"]}
     assert written == set(tables.DOCUMENTS)
     for name in tables.DOCUMENTS:
@@ -178,9 +178,15 @@ def test_the_picture_is_small_and_loads_nothing_from_elsewhere():
     assert "8&#160;complete,&#160;0&#160;failed" in text
 
 
-def _tables():
-    """docs/tables.py, which is a script and in no package."""
-    spec = spec_from_file_location("docs_tables", ROOT / "docs" / "tables.py")
+def test_the_picture_is_the_last_state_of_the_terminal():
+    told = doctest.testmod(_script("images/demo.py"))
+    assert told.attempted
+    assert not told.failed
+
+
+def _script(name):
+    """A script under docs/, which are in no package."""
+    spec = spec_from_file_location(f"docs_{Path(name).stem}", ROOT / "docs" / name)
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
