@@ -48,6 +48,7 @@ POOLS: dict[tuple[str, str], tuple[int, int]] = {
     ("production", "api"): (10, 20),
     ("production", "worker"): (10, 10),
 }
+SYSTEM_POOL = (2, 6)  # the same everywhere: claims, heartbeats and sign-in are few and short
 
 
 class Settings(BaseSettings):
@@ -231,12 +232,22 @@ class Settings(BaseSettings):
         return self.environment != "development"
 
     def pool(self, part: Literal["api", "worker"]) -> PoolSettings:
-        """The pool of one process; sizes by environment unless set."""
+        """One process's pool under the role `app`; sizes by environment unless set."""
         size, overflow = POOLS["production" if self.is_production else "development", part]
+        return self._pool(
+            size if self.database_pool_size is None else self.database_pool_size,
+            overflow if self.database_pool_overflow is None else self.database_pool_overflow,
+        )
+
+    def system_pool(self) -> PoolSettings:
+        """One process's pool under the role `system`."""
+        return self._pool(*SYSTEM_POOL)
+
+    def _pool(self, size: int, overflow: int) -> PoolSettings:
         threshold = self.database_prepare_threshold
         return PoolSettings(
-            size=size if self.database_pool_size is None else self.database_pool_size,
-            overflow=overflow if self.database_pool_overflow is None else self.database_pool_overflow,
+            size=size,
+            overflow=overflow,
             timeout=self.database_pool_timeout,
             recycle=self.database_pool_recycle,
             pre_ping=self.database_pre_ping,

@@ -84,7 +84,7 @@ class Database:
         pool = settings.pool(part)
         timeout = settings.database_statement_timeout
         self._app = _engine(settings.database_url.get_secret_value(), pool, timeout)
-        self._system = _engine(settings.system_database_url.get_secret_value(), pool, timeout)
+        self._system = _engine(settings.system_database_url.get_secret_value(), settings.system_pool(), timeout)
 
     @contextmanager
     def for_tenant(self, tenant_id: UUID) -> Iterator[TenantUnit]:

@@ -22,7 +22,7 @@ from marshmallow.validate import Range  # noqa: E402
 
 from app.access import BUILT_IN_ROLES  # noqa: E402
 from app.api.inputs import option_fields  # noqa: E402
-from app.settings import POOLS, Settings  # noqa: E402
+from app.settings import POOLS, SYSTEM_POOL, Settings  # noqa: E402
 
 DOCUMENTS = ("access.md", "api.md", "configuration.md")
 _TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -46,8 +46,9 @@ def settings() -> str:
 
 
 def pools() -> str:
-    rows = [(environment, part, str(size), str(more)) for (environment, part), (size, more) in POOLS.items()]
-    return _table(("environment", "part", "kept", "beyond that under load"), rows)
+    rows = [(environment, part, "app", str(size), str(more)) for (environment, part), (size, more) in POOLS.items()]
+    rows.append(("any", "any", "system", *map(str, SYSTEM_POOL)))
+    return _table(("environment", "part", "role", "kept", "beyond that under load"), rows)
 
 
 def roles() -> str:

@@ -88,7 +88,7 @@ def _database(parts: Core) -> str | None:
 
 def _migrations(parts: Core) -> str | None:
     def ask() -> str | None:
-        return None if parts.database.revision() == schema.head() else "the database is not at this release's version"
+        return None if schema.serves(parts.database.revision()) else "the database is not at this release's version"
 
     return _or_away(ask)
 

@@ -45,6 +45,15 @@ def head() -> str | None:
     return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
+def serves(revision: str | None) -> bool:
+    """Whether this code can work on a database at `revision`: its own, or one that only a newer release knows.
+
+    Migrations are made safe for the release still running, so the older one goes on between `migrate` and its restart.
+    """
+    known = {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
+    return revision is not None and (revision == head() or revision not in known)
+
+
 def current(connection: Connection) -> str | None:
     """The revision the database is at; None before the first migration."""
     return MigrationContext.configure(connection).get_current_revision()

@@ -49,11 +49,16 @@ def test_without_the_broker_it_is_not_ready(client, queue):
     assert client.get("/health").status_code == 503
 
 
-def test_a_database_of_another_release_is_not_ready(client, superuser_here):
-    superuser_here.execute("UPDATE alembic_version SET version_num = '0000'")
+def test_a_database_of_an_older_release_is_not_ready(client, superuser_here):
+    superuser_here.execute("UPDATE alembic_version SET version_num = '0001'")
     answer = client.get("/health/ready")
     assert answer.status_code == 503
     assert answer.json["parts"]["migrations"]["ok"] is False
+
+
+def test_between_migrating_and_restarting_the_older_release_serves_on(client, superuser_here):
+    superuser_here.execute("UPDATE alembic_version SET version_num = 'a newer one'")
+    assert client.get("/health/ready").status_code == 200
 
 
 def test_requests_are_counted_by_route_not_by_path(client):
