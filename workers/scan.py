@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from uuid import UUID
 
 import structlog
@@ -27,7 +27,9 @@ def run(runtime: Runtime, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> No
     """Work on the job if the message is still good; a stale one is dropped without a word."""
     settings = runtime.settings
     if runtime.draining.is_set():
-        return  # the reaper dispatches it again: at once, if the broker is empty
+        with suppress(Unavailable):  # else the reaper does it
+            scans.give_back(runtime.database, tenant_id=tenant_id, job_id=job_id, dispatch_no=dispatch_no)
+        return
     assignment = scans.claim(
         runtime.database,
         tenant_id=tenant_id,

@@ -19,6 +19,7 @@ DISPATCH_LOCK, REAP_LOCK, SETTLE_LOCK, SWEEP_LOCK = 0x5C01, 0x5C02, 0x5C03, 0x5C
 MAX_LOST = 5
 SWEEP_CHUNK = 5_000
 FOLD_ABOVE = 24
+SPARE = 16  # lanes that may be empty but for their first job before a round fills less than its window
 
 
 class Dispatch(NamedTuple):
@@ -42,39 +43,56 @@ class Claim:
 
 
 # Fair by turns: every batch of a tenant gives its first job, then every batch its second …; tenants alike, those with
-# fewer jobs already taken first. The LATERAL joins read `want` rows of each lane by index, however many are pending.
-_DISPATCH = sa.text("""
+# fewer jobs already taken first. A lane is a batch, or a tenant's single scans, with a job that is due. Each is read
+# by its index and no further than its share can reach (with some to spare, for lanes that are shorter than theirs), so
+# neither a million pending jobs nor thousands of lanes make this slow; and only what was chosen is locked.
+_DUE = "status = 'pending' AND available_at IS NULL"
+_DISPATCH = sa.text(f"""
     WITH taken AS (
         SELECT tenant_id, count(*) AS n FROM jobs WHERE status IN ('queued', 'running') GROUP BY tenant_id
-    ), due AS (
-        SELECT j.tenant_id, j.id, b.priority,
-               row_number() OVER (PARTITION BY b.tenant_id, b.id ORDER BY j.id) AS nth
+    ), lanes AS MATERIALIZED (
+        SELECT b.tenant_id, b.id AS batch_id, b.priority
         FROM batch_jobs b JOIN tenants t ON t.id = b.tenant_id AND t.status = 'active'
-        CROSS JOIN LATERAL (
-            SELECT tenant_id, id FROM jobs
-            WHERE tenant_id = b.tenant_id AND batch_id = b.id AND status = 'pending' AND available_at IS NULL
-            ORDER BY id LIMIT :want FOR UPDATE SKIP LOCKED) j
-        WHERE b.status IN ('pending', 'running')
+        WHERE b.status IN ('pending', 'running') AND (
+            SELECT true FROM jobs WHERE tenant_id = b.tenant_id AND batch_id = b.id AND {_DUE} ORDER BY id LIMIT 1)
         UNION ALL
-        SELECT j.tenant_id, j.id, 9, row_number() OVER (PARTITION BY t.id ORDER BY j.id)
-        FROM tenants t CROSS JOIN LATERAL (
-            SELECT tenant_id, id FROM jobs
-            WHERE tenant_id = t.id AND batch_id IS NULL AND status = 'pending' AND available_at IS NULL
-            ORDER BY id LIMIT :want FOR UPDATE SKIP LOCKED) j
-        WHERE t.status = 'active'
+        SELECT t.id, NULL, 9 FROM tenants t
+        WHERE t.status = 'active' AND (
+            SELECT true FROM jobs WHERE tenant_id = t.id AND batch_id IS NULL AND {_DUE} ORDER BY batch_id, id LIMIT 1)
+    ), shares AS MATERIALIZED (
+        SELECT *, least(:want, ceil(:want * {SPARE}.0 / (
+                   count(*) OVER (PARTITION BY tenant_id ORDER BY priority DESC)
+                   * (SELECT count(DISTINCT tenant_id) FROM lanes)))) AS share
+        FROM lanes
+    ), due AS (
+        SELECT s.tenant_id, j.id, s.priority,
+               row_number() OVER (PARTITION BY s.tenant_id, s.batch_id ORDER BY j.id) AS nth
+        FROM shares s CROSS JOIN LATERAL (
+            SELECT id FROM jobs WHERE tenant_id = s.tenant_id AND batch_id = s.batch_id AND {_DUE}
+            ORDER BY id LIMIT s.share) j
+        WHERE s.batch_id IS NOT NULL
+        UNION ALL
+        SELECT s.tenant_id, j.id, s.priority, row_number() OVER (PARTITION BY s.tenant_id ORDER BY j.id)
+        FROM shares s CROSS JOIN LATERAL (
+            SELECT id FROM jobs WHERE tenant_id = s.tenant_id AND batch_id IS NULL AND {_DUE}
+            ORDER BY batch_id, id LIMIT s.share) j  -- the index's order: IS NULL alone does not tell the planner
+        WHERE s.batch_id IS NULL
     ), turns AS (
         SELECT due.tenant_id, due.id, coalesce(taken.n, 0)
                + row_number() OVER (PARTITION BY due.tenant_id ORDER BY priority DESC, nth, due.id) AS turn
         FROM due LEFT JOIN taken USING (tenant_id)
-    ), chosen AS (
+    ), first AS (
         SELECT tenant_id, id FROM turns ORDER BY turn, id LIMIT :want
+    ), chosen AS (
+        SELECT jobs.tenant_id, jobs.id FROM first JOIN jobs USING (tenant_id, id)
+        WHERE {_DUE} FOR UPDATE OF jobs SKIP LOCKED
     )
     UPDATE jobs SET status = 'queued', dispatch_no = dispatch_no + 1, waiting_on = NULL,
-                    dispatch_until = now() + make_interval(secs => :patience), updated_at = now()
-    FROM chosen JOIN domains d ON true
-    WHERE jobs.tenant_id = chosen.tenant_id AND jobs.id = chosen.id AND jobs.status = 'pending'
-      AND d.tenant_id = jobs.tenant_id AND d.id = jobs.domain_id
-    RETURNING jobs.tenant_id, jobs.id, jobs.dispatch_no, jobs.batch_id, d.host || rtrim(d.path, '/')""")
+                    dispatch_until = clock_timestamp() + make_interval(secs => :patience), updated_at = now()
+    FROM chosen WHERE jobs.tenant_id = chosen.tenant_id AND jobs.id = chosen.id
+    RETURNING jobs.tenant_id, jobs.id, jobs.dispatch_no, jobs.batch_id,
+              (SELECT host || rtrim(path, '/') FROM domains d
+               WHERE d.tenant_id = jobs.tenant_id AND d.id = jobs.domain_id)""")
 
 _STARTED = sa.text("""
     UPDATE batch_jobs SET status = 'running', started_at = coalesce(started_at, now())
@@ -90,6 +108,12 @@ _CLAIM = sa.text("""
             SELECT FROM batch_jobs b WHERE b.tenant_id = jobs.tenant_id AND b.id = jobs.batch_id
             AND b.status IN ('pending', 'running')))
     RETURNING attempt, lost""")
+
+# A message that nobody will act on (its batch is paused, its tenant suspended, its worker about to end) gives its
+# place in the window to others.
+_GIVE_BACK = sa.text("""
+    UPDATE jobs SET status = 'pending', dispatch_until = NULL, updated_at = now()
+    WHERE tenant_id = :tenant AND id = :job AND status = 'queued' AND dispatch_no = :dispatch""")
 
 _DOMAIN_BUSY = sa.text("""
     UPDATE jobs SET status = 'pending', dispatch_until = NULL, waiting_on = 'domain_busy', updated_at = now(),
@@ -144,14 +168,15 @@ _WAKE = sa.text("""
         SELECT tenant_id, id FROM jobs WHERE status = 'pending' AND available_at <= now()
         ORDER BY available_at LIMIT 5000 FOR UPDATE SKIP LOCKED)""")
 
-# Each condition is one partial index.
+# Each condition is one partial index. A row that is locked is landing a file, maybe for minutes: the next round ends
+# it, and no other batch's end waits for it.
 _SWEEPS = tuple(
     sa.text(f"""
     UPDATE jobs SET status = 'cancelled', finished_at = now(), updated_at = now(), lease_token = NULL,
                     lease_until = NULL, dispatch_until = NULL, available_at = NULL, waiting_on = NULL
     WHERE (tenant_id, id) IN (
         SELECT tenant_id, id FROM jobs WHERE tenant_id = :tenant AND batch_id = :batch AND {which}
-        LIMIT {SWEEP_CHUNK} FOR UPDATE)""")
+        LIMIT {SWEEP_CHUNK} FOR UPDATE SKIP LOCKED)""")
     for which in (
         "status = 'pending' AND available_at IS NULL",
         "status = 'pending' AND available_at IS NOT NULL",
@@ -210,7 +235,14 @@ class Queue:
         except IntegrityError:
             self._session.execute(_DOMAIN_BUSY, {**key, "pause": 2.0})
             return None
-        return Claim(tenant_id, job_id, int(row[0]), int(row[1])) if row else None
+        if row is None:
+            self.give_back(tenant_id=tenant_id, job_id=job_id, dispatch_no=dispatch_no)
+            return None
+        return Claim(tenant_id, job_id, int(row[0]), int(row[1]))
+
+    def give_back(self, *, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> None:
+        """Queued → pending, if this message is the newest: nobody will work on it now."""
+        self._session.execute(_GIVE_BACK, {"tenant": tenant_id, "job": job_id, "dispatch": dispatch_no})
 
     def heartbeat(self, held: Sequence[tuple[UUID, UUID, UUID]], *, lease: float) -> set[UUID]:
         """Prolong the leases of (tenant, job, token); answers those prolonged. `still_ours` tells of the others."""

@@ -79,6 +79,13 @@ def claim(
     return assignment
 
 
+def give_back(database: Database, *, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> None:
+    """A message that came too late to be worked on here: its job is due again at once."""
+    with database.system() as system:
+        system.queue.give_back(tenant_id=tenant_id, job_id=job_id, dispatch_no=dispatch_no)
+        system.commit()
+
+
 def _assignment(uow: TenantUnit, job_id: UUID, token: UUID) -> Assignment:
     job = uow.jobs.hold(job_id, token)
     view = uow.jobs.get(job_id)

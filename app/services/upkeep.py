@@ -16,10 +16,12 @@ SWEEP_ROUNDS = 50
 
 def dispatch(database: Database, queue: TaskQueue, *, slots: int, patience: float) -> int:
     """Fill the window: claim due jobs fairly, commit, then publish them in one pipeline."""
+    # Single scans wait in a queue of their own, whose readers are not among `slots`.
+    elsewhere = queue.depth("single") or 0
     with database.system() as uow:
         if not uow.queue.try_lock(DISPATCH_LOCK):
             return 0
-        want = slots * WINDOW_PER_SLOT - uow.queue.queued()
+        want = slots * WINDOW_PER_SLOT - max(uow.queue.queued() - elsewhere, 0)
         rows = uow.queue.dispatch(want=want, patience=patience) if want > 0 else []
         messages = [
             ScanMessage(

@@ -179,6 +179,13 @@ def test_draining_puts_the_job_back(site, submit, work, runtime, look):
     assert (view.job.status, view.job.attempt, view.job.lost) == ("pending", 0, 0)
 
 
+def test_a_message_that_reaches_a_draining_process_is_not_held_back(submit, work, runtime, look):
+    _, job_id = submit()
+    runtime.draining.set()
+    view = work(job_id)
+    assert (view.job.status, view.job.attempt) == ("pending", 0)
+
+
 def test_two_jobs_of_one_domain_never_run_together(site, submit, work, runtime, look, database):
     asked, go = site.gate(HOST, "/sitemap.xml", urlset("/1"))
     (_, first), (_, second) = submit(), submit()

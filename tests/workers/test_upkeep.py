@@ -13,14 +13,14 @@ from tests.fakes import FakeTaskQueue
 
 
 class Broker(FakeTaskQueue):
-    """Holds as many messages as it is told to say."""
+    """Holds as many messages as it is told to say, in all queues alike or in each."""
 
     def __init__(self, waiting):
         super().__init__()
         self.waiting = waiting
 
     def depth(self, queue):
-        return self.waiting
+        return self.waiting[queue] if isinstance(self.waiting, dict) else self.waiting
 
 
 @pytest.fixture
@@ -88,6 +88,64 @@ def test_batches_of_one_tenant_take_turns(database, batch, counts):
     first, second = batch(50), batch(50)
     upkeep.dispatch(database, FakeTaskQueue(), slots=5, patience=60)
     assert counts(first)["queued"] == counts(second)["queued"] == 5
+
+
+def test_only_what_is_dispatched_is_locked(database, batch):
+    """However many batches are open: each row locked and let go again would be a row written."""
+    for _ in range(3):
+        batch(20)
+    with database.system() as dispatching, database.system() as other:
+        assert len(dispatching.queue.dispatch(want=10, patience=60)) == 10
+        free = other.session.execute(sa.text("SELECT id FROM jobs FOR UPDATE SKIP LOCKED")).all()
+        assert len(free) == 60 - 10
+
+
+def test_more_batches_than_the_window_holds_all_get_their_turns(database, batch, counts, new_tenant):
+    batches = [batch(3) for _ in range(40)]
+    other = new_tenant("other")
+    large = batch(50, tenant=other)
+    urgent = batch(4, priority=9)
+    upkeep.dispatch(database, FakeTaskQueue(), slots=8, patience=60)
+    assert counts(large, other)["queued"] == 8
+    assert counts(urgent) == {"queued": 4}
+    assert [counts(one).get("queued", 0) for one in batches] == [1] * 4 + [0] * 36
+
+
+def test_single_scans_on_their_own_queue_take_no_room_from_batches(database, batch, counts, tenant_id):
+    batch_id = batch(20)
+    queue = Broker({"single": 8, "scans": 0})
+    with database.for_tenant(tenant_id) as uow:
+        domain = uow.domains.ensure("single.example", "/")
+        for _ in range(8):
+            uow.jobs.add_single(
+                domain_id=domain.id, scheme=None, submitted_as=None, options={}, max_attempts=3, created_by=None,
+                dispatch_seconds=60,
+            )  # fmt: skip
+        uow.commit()
+    assert upkeep.dispatch(database, queue, slots=4, patience=60) == 8
+    assert counts(batch_id) == {"pending": 12, "queued": 8}
+
+
+@pytest.mark.parametrize("hold", ["UPDATE batch_jobs SET status = 'paused'", "suspend"])
+def test_a_message_of_a_paused_batch_or_suspended_tenant_gives_its_place_back(
+    database, batch, counts, sql, tenant_id, superuser_here, hold
+):
+    batch_id = batch(1)
+    with database.system() as uow:
+        (row,) = uow.queue.dispatch(want=1, patience=60)
+        uow.commit()
+    if hold == "suspend":
+        superuser_here.execute("UPDATE tenants SET status = 'suspended'")
+    else:
+        sql(hold)
+    with database.system() as uow:
+        claim = {"tenant_id": tenant_id, "job_id": row.job_id, "lease": 60, "worker": "w"}
+        assert uow.queue.claim(**claim, token=uuid4(), dispatch_no=row.dispatch_no - 1) is None
+        assert uow.queue.queued() == 1  # a stale message moves nothing
+        assert uow.queue.claim(**claim, token=uuid4(), dispatch_no=row.dispatch_no) is None
+        assert uow.queue.queued() == 0
+        uow.commit()
+    assert counts(batch_id) == {"pending": 1}
 
 
 def test_a_paused_batch_is_not_dispatched(database, batch, counts, sql):
@@ -160,6 +218,27 @@ def test_cancelling_sweeps_everything_open_and_counts_stay_true(database, batch,
     assert counts(batch_id) == {"cancelled": 20}
     with database.for_tenant(tenant_id) as uow:
         assert uow.batches.get(batch_id).batch.status == "cancelled"
+
+
+def test_a_long_landing_holds_up_no_cancellation(database, batch, counts, sql, tenant_id):
+    landing_batch, other_batch = batch(2), batch(2)
+    upkeep.dispatch(database, FakeTaskQueue(), slots=1, patience=60)
+    token = uuid4()
+    sql(
+        "UPDATE jobs SET status = 'running', dispatch_until = NULL, lease_token = :t, lease_until = now() + interval '9 s'"
+        " WHERE status = 'queued' AND batch_id = :b",
+        t=token,
+        b=landing_batch,
+    )
+    with database.for_tenant(tenant_id) as landing:
+        running = landing.session.scalar(sa.text("SELECT id FROM jobs WHERE status = 'running'"))
+        landing.jobs.hold(running, token)
+        sql("UPDATE batch_jobs SET status = 'cancelling'")
+        assert upkeep.sweep(database) == 3  # would hang until the statement's time limit if it waited
+        assert counts(landing_batch) == {"cancelled": 1, "running": 1}
+        assert counts(other_batch) == {"cancelled": 2}
+    assert upkeep.sweep(database) == 1
+    assert counts(landing_batch) == {"cancelled": 2}
 
 
 def test_folding_keeps_the_sums(database, batch, counts, sql, tenant_id):
