@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Literal
 from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.orm import Session
@@ -157,11 +158,15 @@ def _engine(url: str, pool: PoolSettings, statement_timeout: int) -> sa.Engine:
 
 @contextmanager
 def _translated() -> Iterator[None]:
+    # COPY speaks to psycopg without SQLAlchemy between, so its errors come as they are.
     try:
         yield
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
         raise Unavailable("the database cannot be reached for the moment") from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise Unavailable("the database broke the connection off") from error
     except exc.DBAPIError as error:
-        if error.connection_invalidated:
+        # Read-only: a standby that has yet to be promoted, or a primary that no longer is one.
+        if error.connection_invalidated or isinstance(error.orig, psycopg.errors.ReadOnlySqlTransaction):
             raise Unavailable("the database broke the connection off") from error
         raise

@@ -83,6 +83,10 @@ class Leases:
         except Unavailable:
             self._lost_touch(now)
             return
+        except Exception:  # without this thread every job held here would be taken for lost, and still be worked on
+            log.exception("a look at the leases failed")
+            self._lost_touch(now)
+            return
         self._heard = now
         if due:
             self._prolonged = now

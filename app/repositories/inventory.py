@@ -63,6 +63,7 @@ class Landed:
     removed: int
 
 
+LANDING_TIME = "15min"  # a file may list millions of URLs, and is parsed while it is staged
 _VALUES = (
     "listed", "lastmod", "lastmod_precision", "lastmod_raw", "changefreq", "priority", "page_type", "extras",
 )  # fmt: skip
@@ -300,12 +301,20 @@ class Inventory:
 
     # URLs
 
-    def land(self, file_id: int, scan_no: int, rows: Iterable[UrlRow], *, complete: bool | None) -> Landed:
-        """Land what a file lists. The file's row must be held. `rows` is consumed once, in any order.
+    def stage(self, rows: Iterable[UrlRow]) -> None:
+        """Take rows in for `land`; consumed once, in any order. Needs no lock, and may take as long as parsing does."""
+        self._session.execute(sa.text("SELECT set_config('statement_timeout', :limit, true)"), {"limit": LANDING_TIME})
+        bulk.stage(self._session, _STAGE, "staged_urls", UrlRow._fields, rows)
+
+    def land(
+        self, file_id: int, scan_no: int, rows: Iterable[UrlRow] | None = None, *, complete: bool | None
+    ) -> Landed:
+        """Land what a file lists, staged before or given as `rows`. The file's row must be held.
 
         `complete` None means: not known before the rows were consumed; then call `remove_missing` afterwards.
         """
-        bulk.stage(self._session, _STAGE, "staged_urls", UrlRow._fields, rows)
+        if rows is not None:
+            self.stage(rows)
         values = {"tenant": self._tenant_id, "file": file_id, "scan": scan_no}
         if not self._has_urls(file_id):
             return Landed(bulk.affected(self._session, sa.text(_LAND_FIRST), values), 0, 0)

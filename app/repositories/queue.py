@@ -120,6 +120,11 @@ _DOMAIN_BUSY = sa.text("""
                     available_at = now() + make_interval(secs => :pause)
     WHERE tenant_id = :tenant AND id = :job AND status = 'queued' AND dispatch_no = :dispatch""")
 
+_RELEASE = sa.text("""
+    UPDATE jobs SET status = 'pending', attempt = greatest(attempt - 1, 0), lease_token = NULL, lease_until = NULL,
+                    available_at = now() + make_interval(secs => :pause), updated_at = now()
+    WHERE tenant_id = :tenant AND id = :job AND status = 'running' AND lease_token = :token""")
+
 # A row that is locked is being written by its own attempt, which prolongs the lease itself: never wait for it, or one
 # long landing would cost every other job of the process its lease.
 _HEARTBEAT = sa.text("""
@@ -243,6 +248,10 @@ class Queue:
     def give_back(self, *, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> None:
         """Queued → pending, if this message is the newest: nobody will work on it now."""
         self._session.execute(_GIVE_BACK, {"tenant": tenant_id, "job": job_id, "dispatch": dispatch_no})
+
+    def release(self, *, tenant_id: UUID, job_id: UUID, token: UUID) -> None:
+        """Running → pending: an attempt that could not even begin costs nothing."""
+        self._session.execute(_RELEASE, {"tenant": tenant_id, "job": job_id, "token": token, "pause": 2.0})
 
     def heartbeat(self, held: Sequence[tuple[UUID, UUID, UUID]], *, lease: float) -> set[UUID]:
         """Prolong the leases of (tenant, job, token); answers those prolonged. `still_ours` tells of the others."""

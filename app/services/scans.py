@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any, cast
 from uuid import UUID, uuid4
 
-from app.errors import Aborted, ScanFailed
+from app.errors import Aborted, ScanFailed, Unavailable
 from app.repositories.hashes import url_key
 from app.repositories.inventory import UrlRow, extras_json
 from app.scanning import page_types
@@ -73,9 +74,17 @@ def claim(
         system.commit()
     if claimed is None:
         return None
-    with database.for_tenant(tenant_id) as uow:
-        assignment = _assignment(uow, job_id, token)
-        uow.commit()
+    try:
+        with database.for_tenant(tenant_id) as uow:
+            assignment = _assignment(uow, job_id, token)
+            uow.commit()
+    except Aborted:  # cancelled in this very moment
+        return None
+    except Unavailable:  # most likely all connections are busy: not the job's fault, and no worker was lost
+        with suppress(Unavailable), database.system() as system:
+            system.queue.release(tenant_id=tenant_id, job_id=job_id, token=token)
+            system.commit()
+        return None
     return assignment
 
 
@@ -248,12 +257,15 @@ class Recorder:
     def _sitemap(self, event: SitemapRead) -> None:
         file = event.file
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
+            rows = _Rows(event.entries)
+            lands = file.status in ("pending", "read", "partial")
+            if lands:
+                uow.inventory.stage(rows)  # parses: the job's row is free for heartbeats and cancellation meanwhile
+            rows.drain()
             job = self._hold(uow)
             file_id = uow.inventory.ensure_file(self._assignment.domain_id, file.url)
-            rows = _Rows(event.entries)
-            if file.status in ("pending", "read", "partial"):
-                uow.inventory.land(file_id, self._assignment.scan_no, rows, complete=None)
-            rows.drain()
+            if lands:
+                uow.inventory.land(file_id, self._assignment.scan_no, complete=None)
             self._settle_file(uow, file_id, file, landed=rows.count > 0)
             self._record(uow, file_id, file)
             uow.jobs.checkpoint(job, percent=percent(event), stats=asdict(event.stats), lease=self._lease)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Event
 from uuid import uuid4
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from app.errors import Unavailable
 from app.repositories.hashes import url_key
 from app.repositories.inventory import UrlRow
+from app.unit_of_work import Database
 
 URLS = [f"https://a.example/{n}" for n in range(6)]
 listing = st.dictionaries(st.sampled_from(URLS), st.sampled_from(["weekly", "daily", None]))
@@ -71,6 +74,40 @@ def test_a_url_listed_twice_in_one_file_is_one_row(database, tenant_id):
     with database.for_tenant(tenant_id) as uow:
         landed = uow.inventory.land(a_file(uow)[1], 1, rows({URLS[0]: None}) * 2, complete=None)
     assert landed.added == 1
+
+
+def slowly(listed, seconds):
+    yield from rows(listed)
+    Event().wait(seconds)
+
+
+def test_staging_may_take_longer_than_a_statement(settings, tenant_id):
+    """It lasts as long as parsing does."""
+    database = Database(settings.model_copy(update={"database_statement_timeout": 1}), "worker")
+    with database.for_tenant(tenant_id) as uow:
+        landed = uow.inventory.land(a_file(uow)[1], 1, slowly({URLS[0]: None}, 1.3), complete=None)
+    database.close()
+    assert landed.added == 1
+
+
+def test_a_connection_that_breaks_while_rows_are_staged_is_no_defect(database, tenant_id, superuser_here):
+    def rows_of_a_dying_server():
+        yield from rows({URLS[0]: None})
+        superuser_here.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY %'")
+        while True:
+            yield from rows(dict.fromkeys(URLS))
+
+    with pytest.raises(Unavailable), database.for_tenant(tenant_id) as uow:
+        uow.inventory.land(a_file(uow)[1], 1, rows_of_a_dying_server(), complete=None)
+
+
+def test_a_standby_in_the_primarys_place_is_an_absence(database, tenant_id, superuser_here):
+    superuser_here.execute("ALTER ROLE scrapersky_app SET default_transaction_read_only = on")
+    try:
+        with pytest.raises(Unavailable), database.for_tenant(tenant_id) as uow:
+            a_file(uow)
+    finally:
+        superuser_here.execute("ALTER ROLE scrapersky_app RESET default_transaction_read_only")
 
 
 def test_staging_twice_in_one_transaction_is_refused(database, tenant_id):

@@ -21,13 +21,13 @@ class Database:
 
     def __init__(self):
         self.ours = set()
-        self.away = False
+        self.away = None
         self.prolonged = 0
 
     @contextmanager
     def system(self):
         if self.away:
-            raise Unavailable
+            raise self.away
         yield SimpleNamespace(queue=self, commit=lambda: None)
 
     def heartbeat(self, held, *, lease):
@@ -77,11 +77,19 @@ def test_without_the_database_everything_is_given_up_before_the_lease_passes(lea
     with leases.holding(held, control):
         leases.start()
         until(lambda: database.prolonged, seconds=5, what="a heartbeat")
-        database.away = True
+        database.away = Unavailable()
         gone = time.monotonic()
         until(lambda: control.aborted, seconds=5, what="the work is given up")
         assert control.reason == LOST
         assert time.monotonic() - gone > 0.3  # a short absence is no reason
+
+
+def test_an_unforeseen_error_does_not_end_the_watch(leases, database):
+    held, control = assignment(), Control()
+    with leases.holding(held, control):
+        database.away = RuntimeError("a defect")
+        leases.start()
+        until(lambda: control.aborted, seconds=5, what="the work is given up")
 
 
 def test_a_process_knows_its_own_size():

@@ -8,7 +8,9 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
+from app.errors import Unavailable
 from app.fetching import client
+from app.repositories.inventory import Inventory
 from app.services import upkeep
 from tests.running import until
 from workers import scan
@@ -184,6 +186,33 @@ def test_a_message_that_reaches_a_draining_process_is_not_held_back(submit, work
     runtime.draining.set()
     view = work(job_id)
     assert (view.job.status, view.job.attempt) == ("pending", 0)
+
+
+def test_a_busy_pool_after_the_claim_costs_the_job_nothing(submit, work, runtime, monkeypatch):
+    def busy(tenant):
+        raise Unavailable
+
+    monkeypatch.setattr(runtime.database, "for_tenant", busy)
+    _, job_id = submit()
+    view = work(job_id)
+    assert (view.job.status, view.job.attempt, view.job.lost) == ("pending", 0, 0)
+
+
+def test_parsing_holds_no_lock_on_the_job(site, submit, work, runtime, look, database, tenant_id, monkeypatch):
+    """A large file is parsed for minutes: who cancels its job must not wait."""
+    stage, cancelled = Inventory.stage, []
+
+    def cancel_meanwhile(self, rows):
+        stage(self, rows)
+        with database.for_tenant(tenant_id) as uow:
+            uow.session.execute(sa.text("SET LOCAL lock_timeout = '3s'"))
+            cancelled.append(uow.jobs.cancel(job_id))
+            uow.commit()
+
+    monkeypatch.setattr(Inventory, "stage", cancel_meanwhile)
+    _, job_id = submit()
+    assert work(job_id).job.status == "cancelled"
+    assert cancelled == [True]
 
 
 def test_two_jobs_of_one_domain_never_run_together(site, submit, work, runtime, look, database):
