@@ -100,7 +100,7 @@ def _assignment(uow: TenantUnit, job_id: UUID, token: UUID) -> Assignment:
     view = uow.jobs.get(job_id)
     if view is None:
         raise Aborted("the job is gone")
-    if job.scan_no is None:
+    if job.scan_no != view.domain.scan_count:  # the first attempt, or another job scanned the domain in between
         uow.jobs.set_scan_no(job, uow.domains.next_scan(job.domain_id))
     options = options_from(view.options)
     named = job.scheme is not None

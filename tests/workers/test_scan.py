@@ -246,6 +246,26 @@ def test_a_rescan_writes_the_difference(site, submit, work, urls_of, database, t
     assert rows == 4
 
 
+def test_a_scan_that_goes_on_after_another_of_its_domain_counts_as_the_newer(
+    site, submit, work, runtime, urls_of, database
+):
+    patient, hasty = runtime.settings, runtime.settings.model_copy(update={"slice_seconds": 0.0})
+    _, first = submit()
+    runtime.settings = hasty
+    assert work(first).job.status == "pending"  # claimed, and yielded before it read the sitemap
+    runtime.settings = patient
+    _, second = submit()
+    work(second)
+    with database.system() as uow:
+        assert uow.queue.reap_messages(early=60) == 1  # the first one's message, which went out with the second's
+        uow.commit()
+    site.resources[HOST, "/sitemap.xml"] = urlset("/2", "/3")
+    view = work(first)
+    assert (view.job.status, view.job.stats["urls"], view.domain.last_job_id) == ("complete", 2, first)
+    assert urls_of(first) == [f"http://{HOST}/{n}" for n in (2, 3)]
+    assert urls_of(second) == [f"http://{HOST}/{n}" for n in (1, 2, 3)]
+
+
 def test_an_unchanged_site_costs_no_row(site, submit, work, urls_of, database, tenant_id):
     tagged = urlset("/1", "/2")
     site.resources[HOST, "/sitemap.xml"] = (200, {"ETag": '"one"'}, tagged)
