@@ -387,7 +387,7 @@ def url_row(entry: UrlEntry) -> UrlRow:
         lastmod_precision=lastmod.precision if lastmod else None,
         lastmod_raw=lastmod.raw if lastmod and not understood else None,
         changefreq=entry.changefreq,
-        priority=entry.priority,
+        priority=None if entry.priority is None else round(entry.priority, 6),  # 1e-300 is no `real`
         page_type=page_types.of_url(entry.url),
         extras=extras_json(
             {

@@ -266,6 +266,12 @@ def test_a_scan_that_goes_on_after_another_of_its_domain_counts_as_the_newer(
     assert urls_of(second) == [f"http://{HOST}/{n}" for n in (1, 2, 3)]
 
 
+def test_a_priority_too_small_for_the_database_fails_nothing(site, submit, work, urls_of):
+    site.resources[HOST, "/sitemap.xml"] = urlset("/1").replace(b"</loc>", b"</loc><priority>1e-300</priority>")
+    _, job_id = submit()
+    assert (work(job_id).job.status, urls_of(job_id)) == ("complete", [f"http://{HOST}/1"])
+
+
 def test_an_unchanged_site_costs_no_row(site, submit, work, urls_of, database, tenant_id):
     tagged = urlset("/1", "/2")
     site.resources[HOST, "/sitemap.xml"] = (200, {"ETag": '"one"'}, tagged)
