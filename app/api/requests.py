@@ -7,7 +7,7 @@ import math
 import re
 import time
 from datetime import UTC, datetime
-from typing import Any, NoReturn, cast
+from typing import IO, Any, NoReturn, cast
 from uuid import uuid4
 
 import marshmallow as ma
@@ -23,7 +23,9 @@ from app.errors import FieldError, InvalidInput
 log = structlog.get_logger("access")
 SANE_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}", re.ASCII)
 MAX_DEPTH = 32
+MAX_DIGITS = 310  # as many as the largest float has
 SMALL_BODY = 64 << 10
+BROKEN_OFF = "the body broke off, or its framing is wrong"
 SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|\x00")
 QUIET = ("/health", "/metrics")
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
@@ -62,9 +64,38 @@ class StrictParser(FlaskParser):
     def load_json(self, req: Request, schema: ma.Schema) -> Any:  # noqa: ARG002 - webargs' signature
         return read_json(req)
 
+    def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
+        """:raises InvalidInput: a parameter stands twice; which one was meant?"""
+        fields = tuple(FieldError(name, "stands twice") for name, values in req.args.lists() if len(values) > 1)
+        if fields:
+            raise InvalidInput(_summary(fields), errors=fields)
+        return super().load_querystring(req, schema)
+
     def handle_error(self, error: ma.ValidationError, *_context: Any, **_options: Any) -> NoReturn:
         fields = tuple(_field_errors(error.messages))
         raise InvalidInput(_summary(fields), errors=fields)
+
+
+class WholeBody:
+    """The server's input, in which a body that breaks off is an error, not a shorter body.
+
+    gunicorn says that it ends the input itself, so werkzeug trusts it; but it ends it wherever the client went away.
+    """
+
+    def __init__(self, stream: IO[bytes], length: int | None) -> None:
+        self._stream = stream
+        self._missing = length or 0  # a body in chunks tells no length; the server sees its last chunk
+
+    def read(self, size: int = -1) -> bytes:
+        """:raises BadRequest: there is less of it than announced, or it cannot be told where it ends"""
+        try:
+            data = self._stream.read(size)
+        except Exception as error:  # each server has errors of its own for this
+            raise BadRequest(BROKEN_OFF) from error
+        self._missing -= len(data)
+        if not data and size and self._missing > 0:
+            raise BadRequest(BROKEN_OFF)
+        return data
 
 
 def read_json(req: Request) -> Any:
@@ -83,6 +114,8 @@ def read_json(req: Request) -> Any:
         return {}
     if not webargs.is_json(req.mimetype):
         raise UnsupportedMediaType("send `Content-Type: application/json`")
+    if req.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("send the body without a content coding")
     value = parse_json(body)
     if SUSPICIOUS.search(body):
         _refuse_unstorable(value)
@@ -99,7 +132,11 @@ def parse_json(body: bytes) -> Any:
     """
     try:
         value = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite
+            body.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_float=_finite,
+            parse_int=_whole,
         )
     except UnicodeDecodeError:
         raise BadRequest("the body is not valid UTF-8") from None
@@ -124,6 +161,7 @@ def _begin() -> None:
     sent = request.headers.get("X-Request-ID", "")
     g.request_id = sent if SANE_ID.fullmatch(sent) else uuid4().hex
     g.started = time.perf_counter()
+    request.environ["wsgi.input"] = WholeBody(request.environ["wsgi.input"], request.content_length)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
@@ -171,6 +209,12 @@ def _finite(text: str) -> float:
     if math.isinf(value):
         raise ValueError("a number is too large")
     return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError("a number is too large")
+    return int(text)
 
 
 def _depth_exceeds(value: Any, limit: int) -> bool:

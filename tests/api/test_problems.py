@@ -8,6 +8,7 @@ import json
 
 import marshmallow as ma
 import pytest
+from gunicorn.http.errors import InvalidChunkSize
 from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
 from app import errors
@@ -134,6 +135,31 @@ def test_a_large_body_of_unknown_length_is_413(app):
     check_problem(TestResponse(*run_wsgi_app(app, environ), None), 413, "too_large")
 
 
+class Broken(io.BytesIO):
+    """A body whose chunks make no sense, as gunicorn tells it."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        raise InvalidChunkSize(b"zz")
+
+
+@pytest.mark.parametrize("body", [io.BytesIO(b'{"email": "a"}'), Broken()], ids=["too short", "bad chunk"])
+def test_a_body_that_breaks_off_is_400(app, body):
+    environ = EnvironBuilder(path=LOGIN, method="POST", content_type="application/json").get_environ()
+    environ.update({"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": "500"})
+    problem = check_problem(TestResponse(*run_wsgi_app(app, environ), None), 400, "bad_request")
+    assert "broke off" in problem["detail"]
+
+
+def test_a_coded_body_is_415(client):
+    answer = client.post(LOGIN, json={"email": "a", "password": "b"}, headers={"Content-Encoding": "gzip"})
+    check_problem(answer, 415, "unsupported_media_type")
+
+
+def test_a_number_of_many_digits_is_told_in_the_words_of_this_api(client):
+    answer = client.post(LOGIN, data=b"9" * 5_000, content_type="application/json")
+    assert check_problem(answer, 400, "bad_request")["detail"] == "the body is not valid JSON: a number is too large"
+
+
 def test_unknown_paths_and_methods(client):
     check_problem(client.get("/api/v2/nothing"), 404, "not_found")
     check_problem(client.get("/api/v2/auth/me/../../x"), 404, "not_found")
@@ -230,7 +256,12 @@ def test_query_parameters_are_named_without_a_slash(app, client):
 
     hang(app, view)
     assert client.get("/probe?limit=3").json == {"limit": 3}
-    for query, name in (("limit=x", "limit"), ("limit=11", "limit"), ("limits=3", "limits")):
+    for query, name in (
+        ("limit=x", "limit"),
+        ("limit=11", "limit"),
+        ("limits=3", "limits"),
+        ("limit=1&limit=1", "limit"),
+    ):
         problem = check_problem(client.get(f"/probe?{query}"), 422, "invalid_input")
         assert [error["pointer"] for error in problem["errors"]] == [name]
 
