@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from flask import Response, make_response
+from flask import Response, current_app, make_response, request
 from flask_smorest import Api, Blueprint
 
 from app.api import requests
-from app.api.security import MARK, Access
+from app.api.schemas import Schema
+from app.api.security import MARK, Access, notes_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
+WITH_BODY = ("POST", "PUT", "PATCH")
 
 
 class Router(Blueprint):
@@ -28,6 +30,7 @@ class Router(Blueprint):
     def __init__(self, name: str, *, prefix: str = "", description: str = "") -> None:
         super().__init__(name, __name__, url_prefix=prefix or None, description=description)
         self._prepare_doc_cbks.append(_describe_access)
+        self.before_request(_refuse_unheard)
 
 
 def register(api: Api, version: str, routers: Iterable[Router]) -> None:
@@ -45,6 +48,25 @@ def polled(view: Any) -> Any:
         return requests.polled(make_response(view(*args, **kwargs)))
 
     return tagged
+
+
+def _refuse_unheard() -> None:
+    """Where a view takes no arguments, none are sent: `POST /scans?max_pages=9` must not pass for a scan of nine pages.
+
+    Outside of /api/ are probes and collectors, which may ask as they like.
+
+    :raises InvalidInput: naming what nobody would have read
+    """
+    if request.endpoint is None or not request.path.startswith("/api/"):
+        return
+    notes = notes_of(current_app, request.endpoint, request.method)
+    if "requestBody" in notes.get("manual_doc", {}):
+        return  # it reads the request itself
+    heard = {argument["in"] for argument in notes.get("arguments", {}).get("parameters", [])}
+    if "query" not in heard:
+        Router.ARGUMENTS_PARSER.parse(Schema(), request, location="query")
+    if "json" not in heard and request.method in WITH_BODY:
+        Router.ARGUMENTS_PARSER.parse(Schema(), request, location="json")
 
 
 def _describe_access(doc: dict[str, Any], notes: dict[str, Any], **_context: Any) -> dict[str, Any]:

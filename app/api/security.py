@@ -78,12 +78,18 @@ def current_claims() -> Claims:
 
 
 def access_of(app: Flask, endpoint: str, method: str) -> Access | None:
+    return notes_of(app, endpoint, method).get(MARK)
+
+
+def notes_of(app: Flask, endpoint: str, method: str) -> dict[str, Any]:
+    """What the decorators of a view noted of it: its access, where its arguments stand."""
     view: Any = app.view_functions[endpoint]
     view_class = getattr(view, "view_class", None)
     if view_class is not None:
         name = HTTPMethod.GET if method == HTTPMethod.HEAD and not hasattr(view_class, "head") else method
         view = getattr(view_class, name.lower(), None)
-    return getattr(view, "_apidoc", {}).get(MARK)
+    notes: dict[str, Any] = getattr(view, "_apidoc", {})
+    return notes
 
 
 def declared(app: Flask) -> Iterator[tuple[Rule, str, Access | None]]:

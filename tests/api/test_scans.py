@@ -42,6 +42,12 @@ def test_the_ninth_waiting_scan_of_a_tenant_is_not_sent_at_once(client, operator
     assert len(queue.messages) == 8
 
 
+def test_options_in_the_query_are_refused_not_overheard(client, operator, queue):
+    answer = problem(client.post("/api/v2/scans?max_pages=9", headers=operator, json=DOMAIN), 422, "invalid_input")
+    assert answer["errors"] == [{"pointer": "max_pages", "detail": "there is no such field"}]
+    assert queue.messages == []
+
+
 def test_options_are_kept_and_shown_with_the_defaults(client, operator):
     options = {"max_pages": 0, "respect_robots": False, "crawl_delay": 1.5, "country": "de"}
     shown = post(client, operator, {**DOMAIN, "options": options}).json["options"]
