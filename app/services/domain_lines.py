@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import BinaryIO, Final, Literal, Protocol, get_args
+from typing import BinaryIO, Final, Literal, get_args
 
 from app.errors import FieldError, InvalidInput, InvalidUrl, TooLarge
 from app.repositories.batches import Line
@@ -29,13 +30,30 @@ _TOO_LONG = f"the line is longer than {MAX_LINE:,} bytes"
 _NOT_UTF8 = "the line is not UTF-8"
 
 
-class _Reader(Protocol):
-    """What csv.reader answers; the module does not export its type."""
+class _Lines(Iterator[str]):
+    """A table's lines, as csv.reader draws them. `before` counts those before the present row.
 
-    @property
-    def line_num(self) -> int: ...
+    A quote that is never closed swallows the lines after it: `keep_first` gives them back, to be read anew.
+    """
 
-    def __next__(self) -> list[str]: ...
+    def __init__(self, lines: Iterator[str]) -> None:
+        self.before = 0
+        self.row: list[str] = []
+        self._lines = lines
+        self._again: deque[str] = deque()
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._lines)
+        self.row.append(line)
+        return line
+
+    def begin_row(self) -> None:
+        self.before += len(self.row)
+        self.row.clear()
+
+    def keep_first(self) -> None:
+        self._again.extendleft(reversed(self.row[1:]))
+        del self.row[1:]
 
 
 def from_values(values: Iterable[str]) -> Iterator[Line]:
@@ -148,7 +166,7 @@ def _each(file: BinaryIO, read: Callable[[int, str], Line]) -> Iterator[Line]:
 
 def _json_line(number: int, text: str) -> Line:
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_no_key_twice)
     except (ValueError, RecursionError):
         return _refused(number, text.strip(), "the line is not JSON")
     if isinstance(value, dict) and len(value) == 1:
@@ -158,6 +176,13 @@ def _json_line(number: int, text: str) -> Line:
     return read_line(number, value)
 
 
+def _no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError
+    return found
+
+
 def _csv(file: BinaryIO) -> Iterator[Line]:
     """Rows of a table. Its first row may name the column; then its delimiter is learnt from there, too."""
     start = file.tell()
@@ -165,25 +190,40 @@ def _csv(file: BinaryIO) -> Iterator[Line]:
     file.seek(start)
     delimiter, column = _header(first)
     # A byte that is no UTF-8 becomes a lone surrogate, which marks its cell and leaves the others readable.
-    text = (_cut(raw).decode("utf-8", "surrogateescape") for raw in _raw_lines(file))
-    rows = csv.reader(text, delimiter=delimiter)
+    lines = _Lines(_cut(raw).decode("utf-8", "surrogateescape") for raw in _raw_lines(file))
     if column is not None:
-        next(rows)
-    yield from _rows(rows, column or 0)
+        next(lines)
+    yield from _rows(lines, delimiter, column or 0)
 
 
-def _rows(rows: _Reader, column: int) -> Iterator[Line]:
+def _rows(lines: _Lines, delimiter: str, column: int) -> Iterator[Line]:
+    rows = csv.reader(lines, delimiter=delimiter)
     while True:
+        lines.begin_row()
         try:
             row = next(rows)
         except StopIteration:
             return
         except csv.Error as error:  # the reader starts anew at the next line
-            yield _refused(rows.line_num, "", f"the line is not CSV: {error}")
+            yield _not_csv(lines, str(error))
             continue
-        line = _row(rows.line_num, row, column)
+        if len(lines.row) > 1 and _ran_on(row, column):
+            yield _not_csv(lines, "a quote is not closed")
+            continue
+        line = _row(lines.before + 1, row, column)
         if line is not None:
             yield line
+
+
+def _not_csv(lines: _Lines, why: str) -> Line:
+    lines.keep_first()
+    text = lines.row[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return _refused(lines.before + 1, text.strip(), f"the line is not CSV: {why}")
+
+
+def _ran_on(row: Sequence[str], column: int) -> bool:
+    """A note may have several lines; a domain has one."""
+    return column >= len(row) or len(row[column].strip().splitlines()) > 1
 
 
 def _row(number: int, row: Sequence[str], column: int) -> Line | None:

@@ -123,6 +123,7 @@ def test_an_uploads_terms_are_query_parameters(upload):
     ("query", "pointer"),
     [
         ("?surprise=1", "surprise"),
+        ("?max_pages=1&max_pages=2", "max_pages"),
         ("?max_pages=many", "max_pages"),
         ("?max_pages=-1", "max_pages"),
         ("?force=perhaps", "force"),
@@ -164,6 +165,7 @@ def test_lines_that_cannot_be_read_are_counted_and_shown_harmlessly(upload, get)
         ("application/x-ndjson", '{"domain": "b.example.com", "more": 1}'),
         ("application/x-ndjson", "[" * 4_000),
         ("application/x-ndjson", '"\\ud800.example.com"'),
+        ("application/x-ndjson", '{"domain": "b.example.com", "domain": "c.example.com"}'),
         ("text/csv", '"' + "x" * 200_000),
     ],
 )
@@ -172,6 +174,46 @@ def test_a_broken_line_does_not_stop_the_others(upload, get, kind, line):
     batch = upload(f"{good}\n{line}\n", kind).json
     assert batch["counts"]["total"] == 1, batch
     assert [reject["line"] for reject in get(batch["links"]["rejected"])["items"]] == [2]
+
+
+@pytest.mark.parametrize(
+    ("stray", "rows"),
+    # The table ends in the quote; a cell grows too long for the csv module.
+    [('"open.example.com', 3), ('"open.example.com', 20_000), ('"', 3), ('open.example.com,"a note', 20_000)],
+)
+def test_a_quote_never_closed_costs_its_line_and_no_other(upload, get, stray, rows):
+    body = "".join(f"s{n}.example.com,x\n" for n in range(rows))
+    batch = upload(f"first.example.com\n{stray}\n{body}", "text/csv").json
+    assert batch["counts"]["total"] == rows + 1
+    (reject,) = get(batch["links"]["rejected"])["items"]
+    assert (reject["line"], reject["value"]) == (2, stray)
+    assert "not CSV" in reject["detail"]
+
+
+@pytest.mark.parametrize("rows", [3, 20_000])
+def test_a_quote_never_closed_in_the_header_swallows_nothing(upload, rows):
+    body = "".join(f"s{n}.example.com\n" for n in range(rows))
+    batch = upload(f'domain,"note\n{body}', "text/csv")
+    assert batch.status_code == 202, batch.text
+    assert batch.json["counts"]["total"] == rows
+
+
+def test_a_rejected_row_is_numbered_by_its_first_line(upload, get):
+    batch = upload('note,domain\n"two\nlines",a.example.com\n"two\nlines",bad host\n', "text/csv").json
+    assert batch["counts"]["total"] == 1
+    assert [reject["line"] for reject in get(batch["links"]["rejected"])["items"]] == [4]
+
+
+@pytest.mark.parametrize("extra", [{}, {"Idempotency-Key": "k"}])
+def test_an_upload_that_breaks_off_creates_nothing(client, operator, get, extra):
+    answer = client.post(
+        BATCHES,
+        headers={**operator, **extra, "Content-Type": "text/plain"},
+        input_stream=io.BytesIO(b"a.example.com\nb.exam"),
+        environ_overrides={"wsgi.input_terminated": True, "CONTENT_LENGTH": "5000"},
+    )
+    assert "broke off" in problem(answer, 400, "bad_request")["detail"]
+    assert get(BATCHES)["items"] == []
 
 
 def test_an_upload_without_a_length_is_taken_too(client, operator):
@@ -407,6 +449,18 @@ def test_retrying_opens_an_ended_batch_again(client, operator, submit, get, end_
     assert (again.json["counts"]["pending"], again.json["counts"]["cancelled"]) == (1, 1)
     everything = client.post(f"{batch['links']['self']}/retry?only=all", headers=operator).json
     assert (everything["counts"]["pending"], everything["counts"]["cancelled"]) == (2, 0)
+
+
+@pytest.mark.parametrize("move", ["cancel", "pause", "resume", "retry"])
+def test_a_move_with_words_nobody_would_hear_is_not_made(client, operator, submit, get, move):
+    path = submit(["a.example.com"]).json["links"]["self"]
+    before = get(path)
+    answer = problem(client.post(f"{path}/{move}", headers=operator, json={"what": "all"}), 422, "invalid_input")
+    assert answer["errors"][0]["pointer"] == "/what"
+    answer = problem(client.post(f"{path}/{move}?what=all", headers=operator), 422, "invalid_input")
+    assert answer["errors"][0]["pointer"] == "what"
+    assert get(path) == before
+    assert client.post(f"{path}/{move}", headers=operator, json={}).status_code == 202
 
 
 def test_retrying_what_succeeded_changes_nothing(client, operator, submit, get, end_jobs):
