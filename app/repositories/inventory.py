@@ -112,18 +112,27 @@ _REMOVE_ALL = """
     UPDATE sitemap_urls SET to_scan = :scan, removed_at = now()
     WHERE tenant_id = :tenant AND file_id = :file AND to_scan IS NULL AND from_scan < :scan"""
 
-# Of the job's reads: those whose parent was read whole by this job and does not list them any more.
+# Files that a parent, read whole by this job, once listed and does not list any more, and that the job met nowhere
+# else. The lists are unfolded once: to look each file up in an array of 50,000 would take minutes.
 _UNLISTED = sa.text("""
-    SELECT f.id FROM sitemap_files f
-    WHERE f.tenant_id = :tenant AND f.domain_id = :domain AND f.removed_at IS NULL AND f.last_scan IS NOT NULL
-      AND NOT EXISTS (SELECT FROM sitemap_reads r
-                      WHERE r.tenant_id = :tenant AND r.job_id = :job AND r.file_id = f.id)
-      AND EXISTS (SELECT FROM sitemap_reads old
-                  JOIN sitemap_reads new
-                    ON new.tenant_id = :tenant AND new.job_id = :job AND new.file_id = old.parent_id
-                  JOIN sitemap_files p ON p.tenant_id = :tenant AND p.id = old.parent_id
-                  WHERE old.tenant_id = :tenant AND old.file_id = f.id AND new.status IN ('read', 'unchanged')
-                    AND NOT f.url = ANY(coalesce(p.children, '{}')))""")
+    WITH parents AS MATERIALIZED (
+        SELECT p.id, p.children FROM sitemap_reads r
+        JOIN sitemap_files p ON p.tenant_id = :tenant AND p.id = r.file_id
+        WHERE r.tenant_id = :tenant AND r.job_id = :job AND r.status IN ('read', 'unchanged')
+    ), listed AS MATERIALIZED (
+        SELECT id AS parent_id, unnest(children) AS url FROM parents
+    ), once AS MATERIALIZED (
+        SELECT DISTINCT r.file_id, r.parent_id FROM sitemap_files f
+        JOIN sitemap_reads r ON r.tenant_id = :tenant AND r.file_id = f.id
+        JOIN parents ON parents.id = r.parent_id
+        WHERE f.tenant_id = :tenant AND f.domain_id = :domain AND f.removed_at IS NULL AND f.last_scan IS NOT NULL
+          AND NOT EXISTS (SELECT FROM sitemap_reads met
+                          WHERE met.tenant_id = :tenant AND met.job_id = :job AND met.file_id = f.id)
+    )
+    SELECT DISTINCT f.id FROM once
+    JOIN sitemap_files f ON f.tenant_id = :tenant AND f.id = once.file_id
+    LEFT JOIN listed ON listed.parent_id = once.parent_id AND listed.url = f.url
+    WHERE listed.url IS NULL""")
 
 _TOTALS = sa.text("""
     SELECT (SELECT count(*) FROM sitemap_reads WHERE tenant_id = :tenant AND job_id = :job
