@@ -85,15 +85,17 @@ class WholeBody:
     def __init__(self, stream: IO[bytes], length: int | None) -> None:
         self._stream = stream
         self._missing = length or 0  # a body in chunks tells no length; the server sees its last chunk
+        self._broken = False
 
     def read(self, size: int = -1) -> bytes:
         """:raises BadRequest: there is less of it than announced, or it cannot be told where it ends"""
         try:
-            data = self._stream.read(size)
+            data = b"" if self._broken else self._stream.read(size)
         except Exception as error:  # each server has errors of its own for this
+            self._broken = True  # asked again, gunicorn says that the body is at its end
             raise BadRequest(BROKEN_OFF) from error
         self._missing -= len(data)
-        if not data and size and self._missing > 0:
+        if self._broken or (not data and size and self._missing > 0):
             raise BadRequest(BROKEN_OFF)
         return data
 
