@@ -189,6 +189,7 @@ class Jobs:
         """Back to `pending` without blame: the attempt does not count."""
         self._put_back(job, seconds, reason)
         job.attempt = max(job.attempt - 1, 0)
+        job.lost = 0  # it leaves its worker alive: whatever killed the earlier ones was not this job
         job.checkpoint = checkpoint
         if stats is not None:
             job.stats = stats

@@ -166,6 +166,17 @@ def test_a_yield_spends_no_attempt_and_the_next_goes_on_from_the_checkpoint(site
     assert [site.asked(path) for path in children] == [1] * len(children)
 
 
+def test_workers_lost_before_a_yield_are_not_held_against_the_job(site, submit, work, runtime, database, tenant_id):
+    """A long job outlives many a neighbour that takes its process down."""
+    _, job_id = submit()
+    with database.for_tenant(tenant_id) as uow:
+        uow.session.execute(sa.text("UPDATE jobs SET lost = 4"))
+        uow.commit()
+    runtime.settings = runtime.settings.model_copy(update={"slice_seconds": 0.0})
+    view = work(job_id)
+    assert (view.job.status, view.job.lost) == ("pending", 0)
+
+
 def test_draining_puts_the_job_back(site, submit, work, runtime, look):
     asked, go = site.gate(HOST, "/sitemap.xml", urlset("/1"))
     _, job_id = submit()
