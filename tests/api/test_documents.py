@@ -46,6 +46,13 @@ def test_errors_are_documented_as_problems(spec):
     )
 
 
+@pytest.mark.parametrize("path", ["/api/v2/batches", "/api/v2/batches/preflight"])
+def test_the_terms_of_an_upload_are_documented(spec, path):
+    parameters = {parameter["name"]: parameter for parameter in spec["paths"][path]["post"]["parameters"]}
+    assert {"name", "priority", "on_invalid", "max_pages", "crawl_delay", "country"} <= set(parameters)
+    assert (parameters["max_pages"]["in"], parameters["max_pages"]["schema"]["maximum"]) == ("query", 10_000)
+
+
 def test_the_document_is_served_with_an_etag(client):
     first = client.get("/openapi.json")
     assert client.get("/openapi.json", headers={"If-None-Match": first.headers["ETag"]}).status_code == 304

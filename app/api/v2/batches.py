@@ -41,7 +41,7 @@ OPTION_NAMES: Final = tuple(ScanOptions.__dataclass_fields__)
 
 def _terms(*, strict: bool) -> dict[str, ma.fields.Field[Any]]:
     return {
-        "name": Line(load_default=None, allow_none=strict, validate=ma.validate.Length(1, 200)),
+        "name": Line(load_default=None, validate=ma.validate.Length(1, 200)),
         "priority": ma.fields.Integer(
             load_default=5,
             strict=strict,
@@ -103,6 +103,7 @@ class Preflight(Schema):
     quota = ma.fields.Dict(required=True, metadata={"description": "what limits a batch here"})
 
 
+_TERMS: Final = {"in": "query", "schema": BatchQuery}  # of an upload; JSON has them inside
 _BODIES: Final = {
     "requestBody": {
         "required": True,
@@ -126,7 +127,7 @@ class Sent:
 
 @router.route("", methods=["POST"])
 @requires("job:run")
-@router.doc(parameters=[KEY_PARAMETER], **_BODIES)
+@router.doc(parameters=[KEY_PARAMETER, _TERMS], **_BODIES)
 @router.response(202, shapes.BatchShape)
 @router.alt_response(409, "CONFLICT")
 @router.alt_response(413, "REQUEST_ENTITY_TOO_LARGE")
@@ -153,7 +154,7 @@ def submit() -> Response:
 
 @router.route("/preflight", methods=["POST"])
 @requires("job:run")
-@router.doc(**_BODIES)
+@router.doc(parameters=[_TERMS], **_BODIES)
 @router.response(200, Preflight)
 @router.alt_response(413, "REQUEST_ENTITY_TOO_LARGE")
 @router.alt_response(415, "UNSUPPORTED_MEDIA_TYPE")
