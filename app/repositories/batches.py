@@ -231,9 +231,6 @@ class Batches:
         if any(counts[status] for status in OPEN_JOBS):
             return
         now = self._session.scalar(sa.select(sa.func.now()))  # asked first: a query flushes what is half set
-        now = self._session.scalar(
-            sa.select(sa.func.now())
-        )  # asked first: a query in between would flush half a change
         batch.status = settled(
             complete=counts[JobStatus.COMPLETE],
             failed=counts[JobStatus.FAILED],
