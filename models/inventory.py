@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Index,
@@ -29,7 +28,7 @@ class Domain(Base):
     __tablename__ = "domains"
     __table_args__ = (Index("uq_domains_name", "tenant_id", "host", "path", unique=True),)
 
-    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    tenant_id: Mapped[TenantId]  # checked once a statement, by trigger: docs/adr/0003-keys.md
     id: Mapped[RowId]
     host: Mapped[str]
     path: Mapped[str] = mapped_column(server_default="/")

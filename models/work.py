@@ -98,9 +98,6 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         ForeignKeyConstraint(["tenant_id", "domain_id"], ["domains.tenant_id", "domains.id"], ondelete="CASCADE"),
-        ForeignKeyConstraint(
-            ["tenant_id", "batch_id"], ["batch_jobs.tenant_id", "batch_jobs.id"], ondelete="CASCADE"
-        ),
         CheckConstraint(f"status IN ({sql_list(JobStatus)})", name="status"),
         CheckConstraint(
             "(status = 'running') = (lease_token IS NOT NULL) AND (status = 'running') = (lease_until IS NOT NULL)",
@@ -137,7 +134,7 @@ class Job(Base):
     tenant_id: Mapped[TenantId]  # the domain's key vouches for it
     id: Mapped[RowId]
     number: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
-    batch_id: Mapped[UUID | None]
+    batch_id: Mapped[UUID | None]  # checked once a statement, by trigger: docs/adr/0003-keys.md
     domain_id: Mapped[UUID]
     status: Mapped[str] = mapped_column(server_default=JobStatus.PENDING)
     scheme: Mapped[str | None]  # the one the user named

@@ -70,7 +70,7 @@ class _Attempt:
         except ScanFailed as failure:
             self._fail(failure)
         except Postponed as postponed:
-            self._put_back(postponed.seconds, postponed.reason)
+            self._postponed(postponed)
         except Aborted:
             self._aborted()
         except Unavailable as error:
@@ -117,6 +117,14 @@ class _Attempt:
             self._put_back(0.0, None)
         else:
             self._log("stopped", reason=self._control.reason)
+
+    def _postponed(self, postponed: Postponed) -> None:
+        """A pause that outlasts the job's own time limit is its end: no use in waiting for that."""
+        left = (self._control.deadline or 0.0) - time.monotonic()
+        if postponed.seconds > left:
+            self._fail(ScanFailed("job_timeout", "the host's cool-down outlasts the job's own time limit"))
+        else:
+            self._put_back(postponed.seconds, postponed.reason)
 
     def _log(self, end: str, **details: object) -> None:
         seconds = round(time.monotonic() - self._started, 3)

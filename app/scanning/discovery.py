@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from app.errors import FetchError, ScanFailed
+from app.errors import FetchError, Postponed, ScanFailed
 from app.scanning import robots
 from app.scanning.asking import Asker
 from app.scanning.robots import Robots
@@ -78,7 +78,12 @@ def settle(site: Site, asker: Asker, limits: Limits, *, respect: bool) -> Settle
     errors: list[FetchError] = []
     for scheme in schemes(site):
         url = f"{scheme}://{site.authority}/robots.txt"
-        outcome = asker.one(Request(url=url, purpose="robots", max_bytes=limits.robots_bytes))
+        try:
+            outcome = asker.one(Request(url=url, purpose="robots", max_bytes=limits.robots_bytes))
+        except Postponed:
+            if not errors:
+                raise
+            break  # the first scheme's failure set off the host's cool-down: it is the answer, and costs an attempt
         if isinstance(outcome, Response):
             with outcome:
                 return _read(outcome, scheme, limits, respect=respect)

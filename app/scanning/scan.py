@@ -212,7 +212,7 @@ class _Scan:
         """:raises ScanFailed: every sitemap that robots.txt names failed, or every guess did"""
         tree = self._tree
         if tree.is_found:
-            if tree.has_failed:
+            if tree.has_failed or tree.is_cut_off:
                 return "incomplete"
             found = {status for status in tree.statuses.values() if status in FOUND}
             return "unchanged" if found == {"unchanged"} and not tree.is_shrunk else "sitemaps_found"

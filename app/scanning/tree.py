@@ -26,6 +26,7 @@ from app.scanning.values import (
     StoredFile,
 )
 
+CAPS: Final = frozenset({"max_sitemaps", "max_urls"})
 GUESSED: Final[frozenset[DiscoveredBy]] = frozenset({"well_known", "home_page"})
 
 
@@ -48,6 +49,7 @@ class Tree:
         self.missed: set[str] = set(resume.missed)
         self.doubtful: dict[Candidate, str] = {}  # guesses that failed → why: whether they exist is not known
         self.is_answered = bool(resume.missed)  # some guess was told to be right or wrong
+        self.is_cut_off = False  # some file was read in part, and not because the caller wanted no more
         self.is_shrunk = False  # something that was there at an earlier scan is not
         self._frontier = frontier
         self._reader = reader
@@ -175,6 +177,8 @@ class Tree:
         )
         if not opened.is_duplicate:
             self.statuses[file.url] = file.status  # drawing its entries may have shown it to be partial
+            wanted = file.problem is not None and file.problem.code in CAPS
+            self.is_cut_off |= file.status == "partial" and not wanted
         self._stored.pop(file.url, None)
         self._frontier.add(
             Candidate(url=child.url, discovered_by="index", parent=file.url, depth=file.depth + 1)

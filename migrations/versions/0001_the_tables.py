@@ -134,7 +134,6 @@ def upgrade() -> None:
         sa.Column("url_count", sa.Integer(), server_default="0", nullable=False),
         sa.Column("details", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_domains_tenant_id")),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_domains")),
     )
     op.create_index("uq_domains_name", "domains", ["tenant_id", "host", "path"], unique=True)
@@ -249,12 +248,6 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint(
             "status IN ('pending', 'queued', 'running', 'complete', 'failed', 'cancelled')", name=op.f("ck_jobs_status")
-        ),
-        sa.ForeignKeyConstraint(
-            ["tenant_id", "batch_id"],
-            ["batch_jobs.tenant_id", "batch_jobs.id"],
-            name=op.f("fk_jobs_tenant_id_batch_id"),
-            ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "domain_id"],

@@ -105,11 +105,24 @@ COUNTS = {
     ),
 }
 
+# In place of a foreign key checked row by row, which costs a submission a third of its time: its two parents can be
+# deleted by no runtime role, so it is enough to see, once a statement, that they are there.
+REFERENCES = {
+    "jobs": (
+        "batch_jobs",
+        "p.tenant_id = n.tenant_id AND p.id = n.batch_id",
+        "tenant_id, batch_id",
+        "batch_id IS NOT NULL",
+    ),
+    "domains": ("tenants", "p.id = n.tenant_id", "tenant_id", "true"),
+}
+
 
 def upgrade() -> None:
     app_role, system_role = _quoted("app_role"), _quoted("system_role")
     _seed()
     _count_triggers()
+    _reference_triggers()
     _grants(app_role, APP_GRANTS)
     _grants(system_role, SYSTEM_GRANTS)
     _walls(app_role, system_role)
@@ -128,6 +141,9 @@ def downgrade() -> None:
     for event in COUNTS:
         op.execute(f"DROP TRIGGER count_{event} ON jobs")
         op.execute(f"DROP FUNCTION count_jobs_{event}()")
+    for table, (parent, *_) in REFERENCES.items():
+        op.execute(f"DROP TRIGGER check_{parent} ON {table}")
+        op.execute(f"DROP FUNCTION check_{table}_{parent}()")
     op.execute("DELETE FROM role_permissions")
     op.execute("DELETE FROM user_roles")
     op.execute("DELETE FROM roles")
@@ -173,6 +189,23 @@ def _count_triggers() -> None:
         op.execute(
             f"CREATE TRIGGER count_{event} AFTER {event.upper()} ON jobs {transition} "
             f"FOR EACH STATEMENT EXECUTE FUNCTION count_jobs_{event}()"
+        )
+
+
+def _reference_triggers() -> None:
+    for table, (parent, match, columns, which) in REFERENCES.items():
+        op.execute(f"""
+            CREATE FUNCTION check_{table}_{parent}() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                IF EXISTS (SELECT FROM (SELECT DISTINCT {columns} FROM new_rows WHERE {which}) n
+                           WHERE NOT EXISTS (SELECT FROM {parent} p WHERE {match})) THEN
+                    RAISE foreign_key_violation USING MESSAGE = 'a row of {table} names no row of {parent}';
+                END IF;
+                RETURN NULL;
+            END $$""")
+        op.execute(
+            f"CREATE TRIGGER check_{parent} AFTER INSERT ON {table} REFERENCING NEW TABLE AS new_rows "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION check_{table}_{parent}()"
         )
 
 

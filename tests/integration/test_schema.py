@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -119,6 +121,31 @@ def test_a_tenant_never_sees_anothers_rows(database, tenant_id, new_tenant):
         assert uow.domains.named("a.example", "/") is None
         # Even a query that forgets its filter:
         assert uow.session.execute(sa.text("SELECT count(*) FROM domains")).scalar() == 0
+
+
+def test_a_job_of_no_batch_and_a_domain_of_no_tenant_are_refused(database, tenant_id):
+    with database.for_tenant(tenant_id) as uow:
+        domain = uow.domains.ensure("a.example", "/")
+        with pytest.raises(sa.exc.IntegrityError, match="names no row of batch_jobs"):
+            uow.session.execute(
+                sa.text("INSERT INTO jobs (tenant_id, domain_id, batch_id) VALUES (:t, :d, uuidv7())"),
+                {"t": tenant_id, "d": domain.id},
+            )
+    with (
+        database.for_tenant(uuid4()) as uow,
+        pytest.raises(sa.exc.IntegrityError, match="names no row of tenants"),
+    ):
+        uow.domains.ensure("a.example", "/")
+
+
+def test_what_stands_for_a_foreign_key_has_a_parent_no_runtime_role_deletes(owner):
+    rows = owner.execute(
+        sa.text("""
+        SELECT grantee, table_name FROM information_schema.role_table_grants
+        WHERE privilege_type IN ('DELETE', 'TRUNCATE') AND table_name IN ('batch_jobs', 'tenants')
+          AND grantee <> 'scrapersky_owner'""")
+    ).all()
+    assert rows == []
 
 
 def test_start_refuses_a_role_that_could_walk_around_the_wall(settings):

@@ -472,6 +472,28 @@ def test_a_file_that_just_fits_the_cap_is_whole():
     assert scanned({MAP: ok(urlset("/1", "/2"))}, max_urls=2).file(MAP).complete
 
 
+def test_a_cool_down_set_off_by_the_first_scheme_does_not_hide_why():
+    """Else the attempt would not count, and a dead host's job would wait for ever."""
+    fetcher = FakeFetcher({ROBOTS: REFUSED, "http://example.com/robots.txt": _postpone})
+    with pytest.raises(ScanFailed) as failed:
+        list(scan.run(site("example.com"), ScanOptions(), fetcher=fetcher, inventory=FakeInventory(), agent=AGENT))
+    assert failed.value.code == "connect_refused"
+
+
+def _postpone(_):
+    raise Postponed(seconds=30)
+
+
+def test_a_file_read_in_part_makes_the_scan_incomplete():
+    result = scanned({MAP: ok(urlset(f"{BASE}/1", f"{BASE}/2")[:-30])})
+    assert (result.urls, result.outcome) == ({f"{BASE}/1"}, "incomplete")
+
+
+def test_a_file_cut_off_by_the_callers_own_limit_does_not():
+    result = scanned({MAP: ok(urlset(f"{BASE}/1", f"{BASE}/2"))}, max_urls=1)
+    assert result.outcome == "sitemaps_found"
+
+
 def test_a_damaged_file_is_partial():
     file = scanned({MAP: ok("<urlset><url><loc>/a</loc></url><url><lo")}).file(MAP)
 

@@ -12,6 +12,7 @@ from app.errors import Unavailable
 from app.fetching import client
 from app.repositories.inventory import Inventory
 from app.services import upkeep
+from app.settings import parse_connect_to
 from tests.running import until
 from workers import scan
 
@@ -349,6 +350,26 @@ def test_a_host_that_asks_for_patience_puts_the_job_back(site, submit, work):
     view = work(job_id)
     assert (view.job.status, view.job.waiting_on, view.job.attempt) == ("pending", "host_cooldown", 0)
     assert (view.job.available_at - view.job.updated_at).total_seconds() > 60
+
+
+def test_a_pause_longer_than_the_jobs_time_limit_ends_it(site, submit, work):
+    site.resources[HOST, "/sitemap.xml"] = lambda: (429, {"Retry-After": "120"}, b"")
+    _, job_id = submit(timeout_seconds=60)
+    view = work(job_id)
+    assert (view.job.status, view.job.error_code) == ("failed", "job_timeout")
+
+
+def test_a_host_that_refuses_every_connection_ends_its_job_though_its_circuit_opens(
+    submit, work, runtime, worker_settings
+):
+    """Two schemes times three attempts are more failures in a row than the ledger bears."""
+    nowhere = tuple(parse_connect_to(f"*:{port}:127.0.0.1:1") for port in (80, 443))
+    runtime.transport.close()
+    runtime.transport = client.build(worker_settings.model_copy(update={"connect_to": nowhere}), ledger=runtime.ledger)
+    _, job_id = submit("a.example")
+    seen = [work(job_id).job for _ in range(3)]
+    assert [(job.status, job.attempt) for job in seen] == [("pending", 1), ("pending", 2), ("failed", 3)]
+    assert {job.error_code for job in seen} == {"connect_refused"}
 
 
 def test_the_jobs_own_time_limit_fails_it(site, submit, work, database, tenant_id, look):
