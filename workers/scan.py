@@ -132,6 +132,7 @@ class _Attempt:
 
     def _fail(self, failure: ScanFailed) -> None:
         settings = self._runtime.settings
+        self._recorder.asked(self._fetcher.stats.requests, self._fetcher.stats.wire_bytes)
         self._log("failed", code=failure.code, retryable=failure.retryable)
         with _ending():
             self._recorder.fail(failure, max_attempts=settings.max_attempts, base_seconds=settings.retry_base_seconds)

@@ -66,10 +66,11 @@ class Upkeep:
         patience = self._settings.dispatch_seconds
         with self._lock:
             self._claims = 0
-        upkeep.reap(self._database, self._queue, patience=patience)
-        upkeep.dispatch(self._database, self._queue, slots=self._settings.slots, patience=patience)
+        # What needs no broker first: one that answers nothing costs seconds a round, and a cancellation none of them.
         upkeep.sweep(self._database)
         upkeep.settle(self._database)
+        upkeep.reap(self._database, self._queue, patience=patience)
+        upkeep.dispatch(self._database, self._queue, slots=self._settings.slots, patience=patience)
         if time.monotonic() - self._forgot > FORGET_SECONDS:
             self._forgot = time.monotonic()
             upkeep.forget_old(self._database)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -219,6 +219,15 @@ class Recorder:
                 self.stats = event.stats
             case ScanFinished():
                 self._finished(event)
+
+    def asked(self, requests: int, received: int) -> None:
+        """What this attempt asked and got: a scan that fails before its first event has told nobody."""
+        before = self._assignment.resume.stats
+        self.stats = replace(
+            self.stats,
+            requests=max(self.stats.requests, before.requests + requests),
+            bytes=max(self.stats.bytes, before.bytes + received),
+        )
 
     def fail(self, failure: ScanFailed, *, max_attempts: int, base_seconds: float) -> None:
         """End the job, or put it back for another attempt after a pause."""

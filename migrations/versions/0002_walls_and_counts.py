@@ -25,7 +25,7 @@ CURRENT_TENANT = "(SELECT NULLIF(current_setting('app.tenant_id', true), '')::uu
 
 APP_GRANTS = {
     "tenants": "SELECT",
-    "users": "SELECT",
+    "users": "SELECT (id, email, status, authz_version, created_at)",
     "roles": "SELECT",
     "permissions": "SELECT",
     "role_permissions": "SELECT",

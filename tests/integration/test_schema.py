@@ -154,6 +154,11 @@ def test_start_refuses_a_role_that_could_walk_around_the_wall(settings):
         Database(as_owner, "api").check()
 
 
+def test_the_app_role_reads_no_password_hash(database, tenant_id):
+    with database.for_tenant(tenant_id) as uow, pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
+        uow.session.execute(sa.text("SELECT password_hash FROM users"))
+
+
 @pytest.mark.parametrize(
     "statement", ["SELECT options FROM batch_jobs", "SELECT * FROM sitemap_urls", "SELECT stats FROM jobs"]
 )

@@ -84,6 +84,7 @@ def test_an_unreachable_host_is_tried_again_then_failed(web, submit, work):
     last = work(job_id)
     assert (last.job.status, last.job.attempt, last.job.error_retryable) == ("failed", 3, True)
     assert last.domain.url_count == 0
+    assert last.job.stats["requests"] == 3
 
 
 def test_a_blocked_address_fails_at_once(submit, work, runtime, worker_settings):
