@@ -1,6 +1,6 @@
 """How long `POST /api/v2/batches` takes for uploads of several sizes, and what it costs the API in memory.
 
-    python -m benchmarks.submission --lines 1000 100000
+    python -m benchmarks.submission --lines 1000 100000 1000000
 
 The domains do not resolve to anything the workers could reach, and the batch is cancelled at once: only the submission
 is measured. The baseline is PostgreSQL itself reading the same lines by COPY into a table without keys.
@@ -81,7 +81,7 @@ def command(pid: int) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lines", type=int, nargs="+", default=[1_000, 100_000])
+    parser.add_argument("--lines", type=int, nargs="+", default=[1_000, 100_000, 1_000_000])
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:

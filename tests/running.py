@@ -41,7 +41,7 @@ class Stack:
         self._session.headers["Authorization"] = f"Bearer {answer['access_token']}"
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        answer = self._session.request(method, f"{self.url}/api/v2{path}", timeout=60, **options)
+        answer = self._session.request(method, f"{self.url}/api/v2{path}", timeout=300, **options)
         assert answer.ok, (method, path, answer.status_code, answer.text[:2000])
         return answer.json()
 
