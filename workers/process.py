@@ -27,6 +27,7 @@ from app.queueing import QUEUES, SCAN_TASK
 from app.stack import liveness
 from workers import celery_app, scan
 from workers.runtime import Runtime
+from workers.scan import AttemptFailed
 
 log = structlog.get_logger(__name__)
 MEMORY_SECONDS = 5.0
@@ -69,9 +70,11 @@ def _hush() -> None:
 
 
 def _register(celery: Celery, runtime: Runtime) -> None:
-    @celery.task(name=SCAN_TASK, ignore_result=True)
+    @celery.task(name=SCAN_TASK, ignore_result=True, throws=(AttemptFailed,))
     def scan_domain(tenant_id: str, job_id: str, dispatch_no: int) -> None:
-        scan.run(runtime, UUID(tenant_id), UUID(job_id), dispatch_no)
+        failure = scan.run(runtime, UUID(tenant_id), UUID(job_id), dispatch_no)
+        if failure is not None:  # for people: Celery does nothing about it
+            raise AttemptFailed(f"{failure.code}: {failure.detail}")
 
 
 def _connect_signals(runtime: Runtime) -> None:

@@ -23,13 +23,20 @@ log = structlog.get_logger(__name__)
 DEADLINE = "deadline"
 
 
-def run(runtime: Runtime, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> None:
-    """Work on the job if the message is still good; a stale one is dropped without a word."""
+class AttemptFailed(Exception):
+    """What Flower shows of an attempt that failed. The job's row knew before this was raised."""
+
+
+def run(runtime: Runtime, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> ScanFailed | None:
+    """Work on the job if the message is still good; a stale one is dropped without a word.
+
+    Answers why the attempt failed, if it did. The job's row tells it already.
+    """
     settings = runtime.settings
     if runtime.draining.is_set():
         with suppress(Unavailable):  # else the reaper does it
             scans.give_back(runtime.database, tenant_id=tenant_id, job_id=job_id, dispatch_no=dispatch_no)
-        return
+        return None
     assignment = scans.claim(
         runtime.database,
         tenant_id=tenant_id,
@@ -40,13 +47,15 @@ def run(runtime: Runtime, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> No
     )
     runtime.upkeep.claimed()
     if assignment is None:
-        return
+        return None
     control = Control(deadline=time.monotonic() + max(assignment.seconds_left, 0.0))
     with (
         structlog.contextvars.bound_contextvars(job=str(job_id), tenant=str(tenant_id), attempt=assignment.attempt),
         runtime.leases.holding(assignment, control),
     ):
-        _Attempt(runtime, assignment, control).run()
+        attempt = _Attempt(runtime, assignment, control)
+        attempt.run()
+    return attempt.failure
 
 
 class _Attempt:
@@ -54,6 +63,7 @@ class _Attempt:
         self._runtime = runtime
         self._assignment = assignment
         self._control = control
+        self.failure: ScanFailed | None = None
         self._recorder = Recorder(runtime.database, assignment, lease=runtime.settings.lease_seconds)
         self._started = time.monotonic()
         site, options = assignment.site, assignment.options
@@ -131,6 +141,7 @@ class _Attempt:
         log.info("attempt ended", end=end, domain=self._assignment.site.authority, seconds=seconds, **details)
 
     def _fail(self, failure: ScanFailed) -> None:
+        self.failure = failure
         settings = self._runtime.settings
         self._recorder.asked(self._fetcher.stats.requests, self._fetcher.stats.wire_bytes)
         self._log("failed", code=failure.code, retryable=failure.retryable)

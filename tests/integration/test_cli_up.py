@@ -121,7 +121,7 @@ def test_flower_finds_a_job_by_its_id_with_domain_batch_and_tenant(stack, flower
     tenant = stack.call("GET", "/auth/me")["tenant"]["id"]
     for job in stack.items(f"/batches/{batch_id}/jobs"):
         url = f"{flower_url}/api/task/info/{job['id']}"
-        until(lambda url=url: succeeded(flower, url), seconds=20, what="Flower hears of the job")
+        until(lambda url=url: is_shown(flower, url), seconds=20, what="Flower hears of the job")
         label = flower.get(url, timeout=10).json()["args"]
         assert label.startswith(f"domain={job['domain']['name']} batch={batch_id} tenant={tenant} dispatch=")
         page = flower.get(f"{flower_url}/task/{job['id']}", timeout=10)
@@ -129,9 +129,19 @@ def test_flower_finds_a_job_by_its_id_with_domain_batch_and_tenant(stack, flower
         assert job["domain"]["name"] in page.text
 
 
-def succeeded(flower: requests.Session, url: str) -> bool:
+def test_flower_shows_a_failed_attempt_as_failed_and_why(stack, flower, flower_url):
+    batch_id = stack.submit(["http://10.0.0.1/"])
+    assert stack.ended(batch_id, seconds=60)["status"] == "failed"
+    (job,) = stack.items(f"/batches/{batch_id}/jobs")
+    url = f"{flower_url}/api/task/info/{job['id']}"
+    until(lambda: is_shown(flower, url, "FAILURE"), seconds=20, what="Flower hears of the failure")
+    assert job["error"]["code"] in flower.get(url, timeout=10).json()["exception"]
+    assert "Traceback" not in stack.said()
+
+
+def is_shown(flower: requests.Session, url: str, state: str = "SUCCESS") -> bool:
     found = flower.get(url, timeout=10)
-    return found.status_code == 200 and found.json()["state"] == "SUCCESS"
+    return found.status_code == 200 and found.json()["state"] == state
 
 
 def test_flower_may_look_and_not_touch(stack, flower, flower_url):
