@@ -50,7 +50,10 @@ class Actor:
         """
         return permission in self.permissions
 
-    def require(self, permission: str) -> None:
-        """:raises PermissionDenied: naming what is missing"""
-        if not self.may(permission):
-            raise PermissionDenied(f"this needs the permission {permission}")
+    def require(self, *permissions: str) -> None:
+        """Any one of them is enough.
+
+        :raises PermissionDenied: naming what is missing
+        """
+        if not any(map(self.may, permissions)):
+            raise PermissionDenied(f"this needs the permission {' or '.join(permissions)}")

@@ -27,6 +27,7 @@ from app.errors import ConfigurationError, Unavailable
 from app.repositories import schema
 from app.repositories.accounts import Accounts, SignIn
 from app.repositories.batches import Batches
+from app.repositories.depths import Depths
 from app.repositories.domains import Domains
 from app.repositories.idempotency import IdempotencyKeys
 from app.repositories.inventory import Inventory
@@ -60,6 +61,7 @@ class TenantUnit(_Unit):
         self.tenant_id = tenant_id
         self.accounts = Accounts(session, tenant_id)
         self.batches = Batches(session, tenant_id)
+        self.depths = Depths(session, tenant_id)
         self.domains = Domains(session, tenant_id)
         self.idempotency = IdempotencyKeys(session, tenant_id)
         self.inventory = Inventory(session, tenant_id)
@@ -72,6 +74,7 @@ class SystemUnit(_Unit):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
+        self.depths = Depths(session, None)
         self.queue = Queue(session)
         self.sign_in = SignIn(session)
 

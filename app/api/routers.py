@@ -75,7 +75,7 @@ def _describe_access(doc: dict[str, Any], notes: dict[str, Any], **_context: Any
         return {**doc, "security": []}
     responses = doc.setdefault("responses", {})
     responses.setdefault("401", "UNAUTHORIZED")
-    if access.permission is not None:
+    if access.permissions:
         responses.setdefault("403", "FORBIDDEN")
-        doc["x-permission"] = access.permission
+        doc["x-permission"] = str(access)
     return {**doc, "security": [{"bearer": []}]}

@@ -1,6 +1,6 @@
 """Who may call what. Every view declares exactly one of
 
-    @requires("job:run")     a signed-in caller whose role holds the permission
+    @requires("job:run")     a signed-in caller whose role holds the permission, or one of several
     @authenticated("why")    any signed-in caller
     @public("why")           anybody
 
@@ -46,18 +46,22 @@ class Access:
     """What a view declared."""
 
     kind: Literal["requires", "authenticated", "public"]
-    permission: str | None = None
+    permissions: tuple[str, ...] = ()  # any one of them lets in
     reason: str | None = None
 
     def __str__(self) -> str:
-        return self.permission or self.kind
+        return " or ".join(self.permissions) or self.kind
 
 
-def requires(permission: str) -> Callable[[View], View]:
-    """:raises ConfigurationError: there is no such permission"""
-    if permission not in PERMISSIONS:
-        raise ConfigurationError(f"{permission!r} is no permission of app/access.py")
-    return _mark(Access("requires", permission=permission))
+def requires(*permissions: str) -> Callable[[View], View]:
+    """Any one of them is enough; what the caller is shown may follow from which.
+
+    :raises ConfigurationError: there is no such permission
+    """
+    for permission in permissions:
+        if permission not in PERMISSIONS:
+            raise ConfigurationError(f"{permission!r} is no permission of app/access.py")
+    return _mark(Access("requires", permissions=permissions))
 
 
 def authenticated(reason: str) -> Callable[[View], View]:
@@ -179,8 +183,8 @@ def _guard() -> None:
         raise g.get("refusal") or AuthenticationFailed("sign in and send `Authorization: Bearer <access token>`")
     g.actor = core().accounts.actor_for(claims)
     structlog.contextvars.bind_contextvars(user=str(claims.user_id), tenant=str(claims.tenant_id))
-    if access.permission is not None:
-        g.actor.require(access.permission)
+    if access.permissions:
+        g.actor.require(*access.permissions)
 
 
 def _claims(token: str) -> Claims:

@@ -29,7 +29,8 @@ def test_every_rule_and_method_declares_one_known_access(app):
         assert access is not None, f"{method} {rule}"
         assert access.kind in {"requires", "authenticated", "public"}
         if access.kind == "requires":
-            assert access.permission in PERMISSIONS
+            assert access.permissions
+            assert set(access.permissions) <= PERMISSIONS
         else:
             assert access.reason
 
@@ -71,6 +72,14 @@ def test_each_permission_lets_in_whose_role_holds_it_and_nobody_else(app, client
         for role, held in BUILT_IN_ROLES.items():
             expected = 200 if permission in held else 403
             assert client.get(path, headers=headers[role]).status_code == expected, (role, permission)
+
+
+def test_one_of_several_permissions_is_enough(app, client, login):
+    probe(app, requires("platform:queue", "job:run"))
+    for role, expected in {"operator": 200, "platform_admin": 200, "viewer": 403}.items():
+        assert client.get("/probe", headers=login(role)).status_code == expected, role
+    with pytest.raises(ConfigurationError, match="job:fly"):
+        requires("job:run", "job:fly")
 
 
 def test_roles_add_up(app, client, login):
@@ -135,7 +144,7 @@ def test_every_route_lets_in_exactly_the_roles_its_declaration_names(app, client
         for role, held in BUILT_IN_ROLES.items():
             status = client.open(path, method=method, headers=headers[role]).status_code
             assert status < 500, f"{method} {rule} as {role}"
-            if access.kind == "requires" and access.permission not in held:
+            if access.kind == "requires" and set(held).isdisjoint(access.permissions):
                 assert status == 403, f"{method} {rule} as {role}"
             elif access.kind != "public":
                 assert status not in {401, 403}, f"{method} {rule} as {role}"
