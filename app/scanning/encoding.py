@@ -11,12 +11,13 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-import charset_normalizer
 from w3lib.encoding import resolve_encoding
+
+from app.scanning import legacy
 
 BLOCK: Final = 65_536
 MAX_GZIP_LAYERS: Final = 3
-SAMPLE: Final = 16_384  # enough to tell a legacy encoding; the detector's cost grows with it
+SAMPLE: Final = 16_384  # bytes looked at to tell what a document is encoded in that is not UTF-8
 _GZIP: Final = b"\x1f\x8b"
 
 _BOMS: Final = (  # UTF-32 first: its mark begins with UTF-16's
@@ -26,7 +27,7 @@ _BOMS: Final = (  # UTF-32 first: its mark begins with UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_DECLARED = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._:\-]{1,40})[\"']")
+_DECLARED = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9._:\-]{1,40})[\"']", re.IGNORECASE)
 # XML's own list of what nobody else would guess; UTF-7 and EBCDIC would let `<` hide from every check
 _REFUSED: Final = frozenset({"utf-7", "utf7", "unicode-1-1-utf-7", "cp037", "cp500", "cp1140"})
 
@@ -191,12 +192,24 @@ class Charset:
             return data.decode("utf-8")
         except UnicodeDecodeError as error:
             if self._fallback is None:
-                self._fallback = _detected(data[max(0, error.start - SAMPLE // 2) : error.start + SAMPLE // 2])
-            return data.decode(self._fallback, "replace")
+                self._fallback = _settled(data[max(0, error.start - SAMPLE // 2) : error.start + SAMPLE // 2])
+            return _mixed(data) if self._fallback == "utf-8" else data.decode(self._fallback, "replace")
 
 
-def _detected(sample: bytes) -> str:
-    best = charset_normalizer.from_bytes(sample).best()
-    if best is None or best.encoding in _REFUSED or best.encoding.startswith("utf_"):
-        return "cp1252"
-    return best.encoding
+_STRAY = re.compile("[\udc80-\udcff]")  # an octet that is not UTF-8, as `surrogateescape` shows it
+
+
+def _settled(sample: bytes) -> str:
+    """UTF-8 still, where more of the sample is UTF-8 than is not: such documents are put together of several."""
+    text = sample.decode("utf-8", "surrogateescape")
+    strays = len(_STRAY.findall(text))
+    sound = sum(not char.isascii() for char in text) - strays
+    return "utf-8" if sound > strays else legacy.detected(sample)
+
+
+def _mixed(data: bytes) -> str:
+    """UTF-8 with octets of Windows-1252 in it."""
+    return _STRAY.sub(
+        lambda found: bytes([ord(found[0]) - 0xDC00]).decode("cp1252", "replace"),
+        data.decode("utf-8", "surrogateescape"),
+    )
