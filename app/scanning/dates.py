@@ -12,32 +12,46 @@ from app.scanning.values import Lastmod, LastmodPrecision
 MAX_LENGTH: Final = 100
 
 _TIME = r"(?P<hour>\d\d?):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9})\d*)?)?\s*(?P<half>[AP]M)?"
-_ZONE = r"(?P<zone>Z|[A-Z]{2,5}|(?:GMT|UTC)?[+\-]\d\d:?\d\d|[+\-]\d\d)?"
+_OFFSETS = r"Z|(?:GMT|UTC)?[+\-]\d\d:?\d\d|[+\-]\d\d"
+_ZONE = rf"(?P<zone>{_OFFSETS}|[A-Z]{{2,5}})?"
+_WEEKDAY = r"(?:[A-Z]{2,9}\.?(?:,\s*|\s+))?"
 _YEAR_FIRST = re.compile(
-    rf"(?P<year>\d{{4}})(?:[-/.](?P<month>\d\d?)(?:[-/.](?P<day>\d\d?)(?:(?:T|\s|,)\s*{_TIME}\s*{_ZONE})?)?)?",
+    rf"(?P<year>\d{{4}})(?:[-/.](?P<month>\d\d?)(?:[-/.](?P<day>\d\d?)(?:(?:T|\s|,)\s*{_TIME}\s*{_ZONE}|(?:{_OFFSETS}))?)?)?",
     re.IGNORECASE,
 )
 _COMPACT = re.compile(
-    r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?:T?(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)?(?P<zone>Z)?)?",
+    r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)(?:T?(?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)?"
+    rf"(?P<zone>{_OFFSETS})?)?",
     re.IGNORECASE,
 )
 _RFC_822 = re.compile(
-    rf"(?:[A-Z]{{2,9}}\.?,?\s+)?(?P<day>\d\d?)[\s-]+(?P<name>[A-Z]{{3,9}})\.?,?[\s-]+(?P<year>\d{{4}}|\d\d)"
+    rf"{_WEEKDAY}(?P<day>\d\d?)[\s-]+(?P<name>[A-Z]{{3,9}})\.?,?[\s-]+(?P<year>\d{{4}}|\d\d)"
     rf"(?:,?\s+{_TIME}\s*{_ZONE})?",
     re.IGNORECASE,
 )
 _MONTH_FIRST = re.compile(
-    rf"(?:[A-Z]{{3,9}},?\s+)?(?P<name>[A-Z]{{3,9}})\.?\s+(?P<day>\d\d?)(?:st|nd|rd|th)?,?\s+(?P<year>\d{{4}})"
+    rf"{_WEEKDAY}(?P<name>[A-Z]{{3,9}})\.?\s+(?P<day>\d\d?)(?:st|nd|rd|th)?,?\s+(?P<year>\d{{4}})"
     rf"(?:,?\s+(?:at\s+)?{_TIME}\s*{_ZONE})?",
     re.IGNORECASE,
 )
-_FORMS = (_YEAR_FIRST, _COMPACT, _RFC_822, _MONTH_FIRST)
+_ASCTIME = re.compile(  # of C, and with a zone of Unix and Ruby: the year stands last
+    rf"{_WEEKDAY}(?P<name>[A-Z]{{3,9}})\s+(?P<day>\d\d?)\s+{_TIME}\s*{_ZONE}\s+(?P<year>\d{{4}})", re.IGNORECASE
+)
+# With dots the day comes first wherever dates are written so; with slashes it may be either, so those are not read
+_DOTTED = re.compile(rf"(?P<day>\d\d?)\.(?P<month>\d\d?)\.(?P<year>\d{{4}})(?:,?\s+{_TIME}\s*{_ZONE})?", re.IGNORECASE)
+_FORMS = (_YEAR_FIRST, _COMPACT, _RFC_822, _MONTH_FIRST, _ASCTIME, _DOTTED)
+_REMARK = re.compile(
+    r"\s*(?:\([^()]*\)|\[[^\[\]]*\])\s*$"
+)  # `(CEST)` in RFC 822 and JavaScript, `[Europe/Berlin]` in Java
 _MONTHS: Final = {
     name: number
     for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), start=1)  # noqa: SIM905 - reads as a row
 }
-# RFC 822, 5.1; names that mean several zones are left out and read as UTC
-_ZONES: Final = {"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7, "CET": 1}
+# RFC 822, 5.1, and others that mean one zone; names that mean several are left out and read as UTC
+_ZONES: Final = {
+    "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,
+    "WEST": 1, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3, "MSK": 3, "JST": 9, "KST": 9, "AEST": 10, "AEDT": 11,
+}  # fmt: skip
 _PLAIN_LENGTHS: Final = frozenset(map(len, ("2004-12-23", "2004-12-23T18:00:15Z", "2004-12-23T18:00:15+00:00")))
 _OFFSET = re.compile(r"([+\-])(\d\d):?(\d\d)?$")
 
@@ -60,8 +74,9 @@ def parse_lastmod(raw: str) -> Lastmod:
         if known is not None:
             return known
     raw = raw[:MAX_LENGTH]
+    text = _REMARK.sub("", raw)
     for form in _FORMS:
-        found = form.fullmatch(raw)
+        found = form.fullmatch(text)
         if found:
             return _build(found.groupdict(), raw)
     return Lastmod(None, None, raw)
@@ -97,7 +112,12 @@ def _instant(parts: dict[str, str | None]) -> datetime:
         int((parts.get("fraction") or "")[:6].ljust(6, "0")),
         tzinfo=_zone(parts.get("zone")),
     )
-    return local.astimezone(UTC)
+    return (local + timedelta(days=_is_midnight_at_end(parts))).astimezone(UTC)
+
+
+def _is_midnight_at_end(parts: dict[str, str | None]) -> bool:
+    """24:00, which ISO 8601 has for the end of a day."""
+    return parts.get("hour") == "24" and not int(parts["minute"] or 0) and not int(parts.get("second") or 0)
 
 
 def _year(text: str) -> int:
@@ -118,7 +138,7 @@ def _month(parts: dict[str, str | None]) -> int:
 
 
 def _hour(parts: dict[str, str | None]) -> int:
-    hour = int(parts.get("hour") or 0)
+    hour = 0 if _is_midnight_at_end(parts) else int(parts.get("hour") or 0)
     half = (parts.get("half") or "").upper()
     if half and hour <= 12:  # "14:05 PM" means what its first half says
         return hour % 12 + (12 if half == "PM" else 0)

@@ -69,7 +69,7 @@ def read_priority(text: str) -> float | None:
     (0.8, None, None, None)
     """
     try:
-        value = float(text)
+        value = float("nan" if "_" in text else text)  # which Python takes for a digit group
     except ValueError:
         return None
     return value if 0 <= value <= 1 else None
@@ -87,10 +87,10 @@ def local_name(tag: str) -> str:
 
 
 class _FieldNames(dict[Any, str]):
-    """Tag → local name, but "" for `<image:loc>` and its like where an entry's own field is looked for."""
+    """Tag → local name in lower case, but "" for `<image:loc>` where an entry's own field is looked for."""
 
     def __missing__(self, tag: Any) -> str:
-        namespace, _, name = str(tag).rpartition("}")
+        namespace, _, name = str(tag).lower().rpartition("}")
         found = "" if name in FIELDS and _EXTENSION.search(namespace) else name
         if len(self) < MAX_NAMES:
             self[tag] = found
@@ -137,7 +137,7 @@ class SitemapReader:
         for field in element:
             name = names[field.tag]
             if name == "loc":
-                loc = trimmed(field.text)
+                loc = trimmed("".join(map(str, field.itertext())) if len(field) else field.text)
                 if draft.listed and loc:
                     self._finish(draft, entries, is_child=is_child)
                     draft = _draft()
@@ -178,7 +178,7 @@ class SitemapReader:
             draft.news = self._facts(field)
         elif name == "mobile":
             draft.mobile = True
-        elif name == "PageMap":
+        elif name == "pagemap":
             draft.pagemap += self._pagemap(field)[: self._extras - len(draft.pagemap)]
 
     def _facts(self, element: etree._Element) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from app.scanning.dates import parse_lastmod
 from app.scanning.entries import Entry, Listing, attributes_of, local_name
 from app.scanning.values import Lastmod, UrlEntry
 
-FRAMES: Final = frozenset({"rss", "channel", "RDF", "feed"})
+FRAMES: Final = frozenset({"rss", "channel", "rdf", "feed"})
 MAX_JSON_BYTES: Final = 16 << 20  # JSON is read whole; a feed of this size is none
 # The best of several dates first; a feed's own names before those of Dublin Core
-_DATES: Final = ("updated", "modified", "pubDate", "date", "published", "issued", "created")
+_DATES: Final = ("updated", "modified", "pubdate", "date", "published", "issued", "created")
 
 
 class FeedReader:
@@ -31,7 +31,7 @@ class FeedReader:
 
     def _frame(self, frame: etree._Element, entries: list[Entry]) -> None:
         for element in frame:
-            name = local_name(str(element.tag))
+            name = _name(element)
             if name in FRAMES:
                 self._frame(element, entries)
             elif name in ("item", "entry"):
@@ -46,16 +46,16 @@ class FeedReader:
         namespace = str(element.tag).rpartition("}")[0]
         for child in element:
             if str(child.tag).rpartition("}")[0] == namespace:
-                yield local_name(str(child.tag)), child
+                yield _name(child), child
 
     def _item_link(self, item: etree._Element) -> str | None:
-        """`<link>`; else a `<guid>` that is a permalink; else what the RDF item is about."""
+        """`<link>`; else a `<guid>` that is a URL, permanent or not; else what the RDF item is about."""
         guid = None
         for name, child in self._own(item):
             text = self._listing.trimmed(child.text)
             if name == "link" and text:
                 return text
-            if name == "guid" and attributes_of(child).get("isPermaLink", "true").lower() != "false":
+            if name == "guid":
                 guid = text
         about = attributes_of(item).get("about", "")
         return next((text for text in (guid, about) if text and text.startswith(("http://", "https://"))), None)
@@ -74,9 +74,13 @@ class FeedReader:
         return best[1] if best else None
 
     def _date(self, element: etree._Element) -> Lastmod | None:
-        dates = {local_name(str(child.tag)): self._listing.trimmed(child.text) for child in element}
+        dates = {_name(child): self._listing.trimmed(child.text) for child in element}
         raw = next((dates[name] for name in _DATES if dates.get(name)), None)
         return parse_lastmod(raw) if raw else None
+
+
+def _name(element: etree._Element) -> str:
+    return local_name(str(element.tag)).lower()
 
 
 def json_entries(text: str, listing: Listing) -> list[Entry] | None:

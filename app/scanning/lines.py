@@ -23,8 +23,14 @@ def text_lines(blocks: Iterable[bytes], charset: Charset, *, is_whole: Callable[
             held, dropping = rest, False
         else:
             held += rest
-        yield from (charset.decode(line) for line in lines if line)
+        yield from (charset.decode(line) for line in map(_unpadded, lines) if line)
         if len(held) > MAX_LINE:
             held, dropping = b"", True
+    held = _unpadded(held)
     if held and not dropping and is_whole():
         yield charset.decode(held)
+
+
+def _unpadded(line: bytes) -> bytes:
+    """Without the NULs that a file is filled up with where it was written in blocks."""
+    return line.strip(b"\0")

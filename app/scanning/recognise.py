@@ -16,7 +16,7 @@ _ROOTS: Final[dict[str, DocumentKind]] = {
     "urlset": "urlset",
     "sitemapindex": "index",
     "rss": "rss",
-    "RDF": "rdf",
+    "rdf": "rdf",
     "feed": "atom",
 }
 _BARE: Final[dict[str, DocumentKind]] = {"url": "urlset", "sitemap": "index"}
@@ -97,8 +97,8 @@ def _declares_entities(doctype: bytes) -> bool:
 
 
 def _element(token: re.Match[bytes], *, is_first: bool) -> Root | None:
-    name = token["name"].decode("utf-8", "replace")
-    if name.lower() in _PAGES:
+    name = token["name"].decode("utf-8", "replace").lower()
+    if name in _PAGES:
         return Root(kind="html", refusal="an HTML page")
     if name in _ROOTS:
         attributes = token["attributes"].decode("utf-8", "replace")

@@ -69,7 +69,7 @@ def prefixes_in(text: str) -> frozenset[str]:
 
 
 class Shape(NamedTuple):
-    """What the mender must know of a document: the elements that frame entries, and those that are entries."""
+    """What the mender must know of a document: which elements frame entries, and which are entries (lower case)."""
 
     frames: frozenset[str]
     entries: frozenset[str]
@@ -145,12 +145,11 @@ class _Mender:
             self._lost("a CDATA section is never closed")
 
     def _start(self, name: str, attributes: str) -> None:
-        local = name.rpartition(":")[2]
-        if local in self._shape.frames or len(name) > MAX_NAME:
+        if _local(name) in self._shape.frames or len(name) > MAX_NAME:
             return
-        if name in self._shape.entries:
+        if name.lower() in self._shape.entries:
             self._close_before(self._shape.entries, name)
-        elif self._open and self._open[-1].rpartition(":")[2] in FIELDS:
+        elif self._open and _local(self._open[-1]) in FIELDS:
             self._lost(f"<{self._open[-1]}> is not closed before <{name}>")
             self._close_to(len(self._open) - 1)
         if len(self._open) >= MAX_DEPTH:
@@ -164,7 +163,7 @@ class _Mender:
 
     def _close_before(self, names: frozenset[str], name: str) -> None:
         for depth, opened in enumerate(self._open):
-            if opened in names:
+            if opened.lower() in names:
                 self._lost(f"<{opened}> is not closed before <{name}>")
                 self._close_to(depth)
                 return
@@ -175,7 +174,7 @@ class _Mender:
             if depth < len(self._open) - 1:
                 self._lost(f"<{self._open[-1]}> is not closed before </{name}>")
             self._close_to(depth)
-        elif name.rpartition(":")[2] not in self._shape.frames:
+        elif _local(name) not in self._shape.frames:
             self._lost(f"</{name}> closes nothing")
 
     def _close_to(self, depth: int) -> None:
@@ -212,6 +211,10 @@ class _Mender:
             return "&"
         point = int(decimal) if decimal is not None else int(hexadecimal, 16)
         return self._legal(chr(point)) if point <= 0x10FFFF else ""
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2].lower()
 
 
 def _escape(text: str) -> str:

@@ -96,7 +96,8 @@ class Parse(Iterator[Entry]):
 
     def _batches(self, found: Root, blocks: Iterator[bytes], line: int) -> Iterator[list[Entry]]:
         if found.refusal:
-            self._note("not_a_sitemap", found.refusal)
+            if found.is_certain or not self._cut_short:  # what did not come may have been one
+                self._note("not_a_sitemap", found.refusal)
         elif found.kind == "text":
             yield from self._lines(blocks)
         elif found.kind == "jsonfeed":
@@ -172,7 +173,7 @@ class _Document:
         self._mends_references = False
         self._wrap = _Wrap(found.namespaces)
         names = ENTRY_NAMES[found.kind]
-        prefixed = {f"{found.prefix}:{name}" for name in names} if found.prefix else frozenset[str]()
+        prefixed = {f"{found.prefix.lower()}:{name}" for name in names} if found.prefix else frozenset[str]()
         self._shape = Shape(SITEMAP_FRAMES if self._is_sitemap else feeds.FRAMES, names | prefixed)
 
     def read(self, blocks: Iterator[bytes], line: int) -> Iterator[list[Entry]]:

@@ -10,7 +10,7 @@ MAX_ENTRY: Final = 4 << 20  # bytes held back in the hope of an entry's end
 
 # Comments and CDATA may contain anything, entries' end tags included, and must not be cut.
 _CLOSED_WORLD = re.compile(rb"<!--.*?(?:-->|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z)", re.DOTALL)
-_LOC_END = re.compile(rb"</(?:[\w.\-]+:)?loc\s*>")
+_LOC_END = re.compile(rb"</(?:[\w.\-]+:)?loc\s*>", re.IGNORECASE)
 
 
 class Stretch(NamedTuple):
@@ -41,7 +41,7 @@ class Stretches:
         self._blocks = blocks
         self._names = "|".join(sorted(names)).encode()
         self._ends = tuple(f"</{name}>".encode() for name in names)
-        self._any_end = re.compile(rb"</(?:[\w.\-]+:)?(?:%s)\s*>" % self._names)
+        self._any_end = re.compile(rb"</(?:[\w.\-]+:)?(?:%s)\s*>" % self._names, re.IGNORECASE)
         self._held = b""
         self._line = line
         self._skip_to: bytes | None = None
@@ -108,10 +108,11 @@ class Stretches:
     def tail(self, frames: frozenset[str]) -> Tail:
         names = b"|".join(sorted(frame.encode() for frame in frames))
         data = _masked(self._held)
-        ends = list(re.finditer(rb"</(?:[\w.\-]+:)?(?:%s)\s*>" % names, data))
+        ends = list(re.finditer(rb"</(?:[\w.\-]+:)?(?:%s)\s*>" % names, data, re.IGNORECASE))
         if not ends:
             return Tail(self._held, self._line, closed=False)
-        begins_anew = re.search(rb"<(?:[\w.\-]+:)?(?:%s|%s)[\s>]" % (names, self._names), data[ends[-1].end() :])
+        beginning = re.compile(rb"<(?:[\w.\-]+:)?(?:%s|%s)[\s>]" % (names, self._names), re.IGNORECASE)
+        begins_anew = beginning.search(data, ends[-1].end())
         if begins_anew:
             return Tail(self._held, self._line, closed=False)
         return Tail(self._held[: ends[-1].start()], self._line, closed=True)

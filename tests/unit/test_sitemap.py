@@ -190,9 +190,45 @@ def test_declared_legacy_encodings(label):
     assert parsed.complete
 
 
-def test_undeclared_legacy_encoding_does_not_cost_the_file():
-    body = urlset("https://example.com/caf\xe9", B).encode("latin-1")
-    assert urls(body) == ["https://example.com/caf%C3%A9", B]
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("latin-1", "é"),
+        ("cp1252", "catégorie/été-à-la-plage"),
+        ("cp1252", "straße/größe/öl"),
+        ("cp1252", "año-niño/españa"),
+        ("cp1252", "não/ação"),
+        ("cp1250", "życie/łódź/święta"),
+        ("cp1250", "příliš/žluťoučký/kůň"),
+        ("cp1254", "hakkımızda/ürünler/şık"),
+        ("cp1251", "новости/О-Нас/товар"),
+        ("koi8-r", "о-компании/контакты"),
+        ("cp1253", "ελληνικά/προϊόντα"),
+        ("cp1255", "עברית/מוצרים"),
+        ("cp1256", "منتجات/عربي"),
+        ("cp874", "ภาษาไทย/สินค้า"),
+        ("shift_jis", "会社概要/アクセス"),
+        ("euc_jp", "日本語のページ"),
+        ("big5", "關於我們/最新消息"),
+        ("gbk", "中文产品/关于我们"),
+        ("euc_kr", "회사소개/고객센터"),
+    ],
+)
+def test_undeclared_legacy_encodings_are_told_by_their_letters(encoding, words):
+    body = urlset(f"https://example.com/{words}", B).encode(encoding)
+    entries, parsed = read(body)
+    assert [entry.listed for entry in entries] == [f"https://example.com/{words}", B]
+    assert parsed.complete
+
+
+def test_stray_octets_in_utf_8_cost_only_themselves():
+    body = urlset(f"{A}/é", f"{A}/@", f"{A}/ü-€").encode().replace(b"@", b"\xe9")
+    assert [entry.listed for entry in read(body)[0]] == [f"{A}/é", f"{A}/é", f"{A}/ü-€"]
+
+
+def test_a_declaration_does_not_overrule_a_byte_order_mark():
+    body = urlset(f"{A}/é").replace("UTF-8", "windows-1251").encode("utf-8-sig")
+    assert [entry.listed for entry in read(body)[0]] == [f"{A}/é"]
 
 
 def test_an_encoding_that_could_hide_markup_is_not_honoured():
@@ -398,7 +434,21 @@ def fields(inside: str) -> UrlEntry:
 @pytest.mark.parametrize("markup", ["<priority>{}</priority>", "<x/><priority>{}</priority>"])
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("0.5", 0.5), (" 1 ", 1.0), ("1.1", None), ("-1", None), ("NaN", None), ("", None), ("high", None)],
+    [
+        ("0.5", 0.5),
+        (" 1 ", 1.0),
+        (".5", 0.5),
+        ("0", 0.0),
+        ("1.1", None),
+        ("-1", None),
+        ("NaN", None),
+        ("inf", None),
+        ("0,5", None),
+        ("0_1", None),
+        ("80%", None),
+        ("", None),
+        ("high", None),
+    ],
 )
 def test_priority_is_a_number_from_0_to_1_or_null(markup, text, value):
     assert fields(markup.format(text)).priority == value
@@ -489,9 +539,11 @@ def test_rss_takes_links_of_items_only_and_their_dates():
         "<image><url>https://example.com/logo.png</url><link>https://example.com/</link></image>"
         f"<item><atom:link href='/no'/><link>{A}</link><pubDate>Tue, 10 Aug 2010 20:43:53 +0200</pubDate></item>"
         f"<item><guid>{B}</guid><description><![CDATA[<item><link>/no</link></item>]]></description></item>"
-        "<item><guid isPermaLink='false'>https://example.com/?p=3</guid></item></channel></rss>"
+        # said not to be permanent, but the only address there is: crawler-commons takes it, and it leads to the page
+        "<item><guid isPermaLink='false'>https://example.com/?p=3</guid></item>"
+        "<item><guid isPermaLink='false'>7bd204c6-1655</guid></item></channel></rss>"
     )
-    assert [entry.url for entry in entries] == [A, B]
+    assert [entry.url for entry in entries] == [A, B, "https://example.com/?p=3"]
     assert entries[0].lastmod.at == datetime(2010, 8, 10, 18, 43, 53, tzinfo=UTC)
     assert parsed.rejected == {"empty": 1}
     assert parsed.complete
