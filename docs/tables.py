@@ -22,9 +22,10 @@ from marshmallow.validate import Range  # noqa: E402
 
 from app.access import BUILT_IN_ROLES  # noqa: E402
 from app.api.inputs import option_fields  # noqa: E402
+from app.errors import SCAN_FAILURES  # noqa: E402
 from app.settings import POOLS, SYSTEM_POOL, Settings  # noqa: E402
 
-DOCUMENTS = ("access.md", "api.md", "configuration.md")
+DOCUMENTS = ("access.md", "api.md", "configuration.md", "job-lifecycle.md")
 _TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _GROUP = re.compile(r"^    # (?P<title>[A-Z].*)$|^    (?P<field>[a-z_]+): ", re.MULTILINE)
 
@@ -69,7 +70,14 @@ def options() -> str:
     return _table(("option", "default", "meaning"), rows)
 
 
-TABLES = {"options": options, "pools": pools, "roles": roles, "settings": settings}
+def failures() -> str:
+    rows = [
+        (f"`{code}`", "yes" if failure.retryable else "no", failure.text) for code, failure in SCAN_FAILURES.items()
+    ]
+    return _table(("code", "tried again", "text"), rows)
+
+
+TABLES = {"failures": failures, "options": options, "pools": pools, "roles": roles, "settings": settings}
 
 
 def _described(field: Any) -> str:

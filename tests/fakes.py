@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urljoin
 
-from app.errors import FetchError, ScanStopped
+from app.errors import FetchError, InvalidUrl, ScanStopped
 from app.queueing import QueueName, ScanMessage
+from app.scanning.urls import canonical
 from app.scanning.values import BytesBody, Request, Response
 
 MAX_REDIRECTS = 5
@@ -42,7 +42,7 @@ class FakeFetcher:
                 return _response(request, url, status, headers, body, tuple(hops))
             if len(hops) == MAX_REDIRECTS:
                 raise FetchError("too_many_redirects")
-            url = urljoin(url, location)
+            url = _target(location, url)
             hops.append(url)
 
     def fetch_all(self, requests: Sequence[Request], *, concurrency: int) -> Iterator[Response | FetchError]:
@@ -68,6 +68,8 @@ class FakeFetcher:
         lower = {name.lower(): value for name, value in headers.items()}
         if status == 200 and _is_known(lower, request):
             return 304, lower, b""
+        if status == 304 and request.etag is request.last_modified is None:
+            raise FetchError("bad_response")
         return status, lower, body
 
 
@@ -88,6 +90,13 @@ class FakeTaskQueue:
         return None if self.away else sum(1 for name, _ in self.messages if name == queue)
 
 
+def _target(location: str, base: str) -> str:
+    try:
+        return canonical(location, base=base, allow_special=True).partition("#")[0]
+    except InvalidUrl as error:
+        raise FetchError("bad_redirect") from error
+
+
 def _is_known(headers: Mapping[str, str], request: Request) -> bool:
     """RFC 9110 13.2.2: a validator of the entity tag goes before one of the date."""
     if request.etag is not None:
@@ -106,5 +115,5 @@ def _response(
         body=BytesBody(body[: request.max_bytes]),
         wire_bytes=len(body),
         redirects=hops,
-        truncated=len(body) > request.max_bytes,
+        truncated=len(body) > request.max_bytes or status == 206,
     )

@@ -98,10 +98,14 @@ def path_of(head: bytes) -> str:
     return head.split(b" ", 2)[1].decode("ascii")
 
 
+def answer_bytes(body: bytes, *, status: str = "200 OK", headers: tuple[str, ...] = ()) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode("latin-1") + body
+
+
 def answer(body: bytes = b"ok", *, status: str = "200 OK", headers: tuple[str, ...] = ()) -> Behaviour:
     """A well-behaved answer that keeps the connection open."""
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
-    payload = "\r\n".join(lines).encode("latin-1") + body
+    payload = answer_bytes(body, status=status, headers=headers)
 
     def behave(connection: socket.socket, head: bytes) -> bool:
         connection.sendall(payload)

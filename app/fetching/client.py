@@ -25,7 +25,7 @@ from app.fetching.deadline import Lifeline, Watchdog
 from app.fetching.exchange import Exchange
 from app.fetching.failures import FOREIGN, translate
 from app.fetching.guard import Address, Guard, Target, parse_address
-from app.fetching.headers import body_limit, redirect_reference, request_headers, retry_seconds
+from app.fetching.headers import CONDITIONS, body_limit, redirect_reference, request_headers, retry_seconds
 from app.fetching.ledger import Ledger
 from app.fetching.resolver import Resolve, Resolver, system_resolve
 from app.scanning.urls import canonical
@@ -222,7 +222,10 @@ class SiteFetcher:
         exchange = self._transport.exchange(target, addresses, lifeline)
         try:
             with exchange:
-                exchange.ask("GET", request_headers(request, self._settings.user_agent))
+                headers = request_headers(request, self._settings.user_agent)
+                exchange.ask("GET", headers)
+                if exchange.status == 304 and CONDITIONS.isdisjoint(headers):
+                    raise FetchError("bad_response")  # nothing was known that could be unchanged
                 if exchange.status in REDIRECTS and "location" in exchange.headers:
                     exchange.skip()
                     self._ledger.succeeded(target.host)
@@ -240,7 +243,7 @@ class SiteFetcher:
             body=body,
             wire_bytes=exchange.wire_bytes,
             redirects=hops,
-            truncated=truncated,
+            truncated=truncated or exchange.status == 206,  # a part that no one asked for
         )
 
     def _addresses(self, target: Target, lifeline: Lifeline) -> tuple[Address, ...]:
@@ -290,9 +293,12 @@ class SiteFetcher:
 
 
 def canonical_url(url: str, base: str | None, code: str) -> str:
-    """:raises FetchError: with `code`"""
+    """What is sent of a URL: no fragment.
+
+    :raises FetchError: with `code`
+    """
     try:  # special-use names are the guard's business: a CONNECT_TO rule may stand for one
-        return canonical(url, base=base, allow_special=True)
+        return canonical(url, base=base, allow_special=True).partition("#")[0]
     except InvalidUrl as error:
         raise FetchError(code) from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import re
 import socket
 import ssl
 import threading
@@ -30,7 +31,13 @@ from app.fetching.guard import Address, parse_address, unwrapped
 MAX_ADDRESSES: Final = 4  # of one name that are tried
 MAX_HEADER_BYTES: Final = 64 * 1024  # of all header blocks of one answer, give or take one buffer
 MAX_INTERIM: Final = 8  # 1xx answers ahead of the final one
+BODILESS: Final = frozenset({204, 304})
 BUFFER: Final = 32 * 1024
+MAX_LINE: Final = 64 * 1024
+
+_FIELD = re.compile(rb"[!-9;-~]+:")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 
 Connect = Callable[[socket.socket, tuple[str, int]], None]
 
@@ -52,12 +59,15 @@ class _Meter(io.RawIOBase):
         self.limit = MAX_HEADER_BYTES + BUFFER
         self.in_headers = True
         self.ended = False
+        self.sealed = False  # hands out nothing more, so that a look at the buffer above does not read on
         self._raw = raw
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
+        if self.sealed:
+            return 0
         if self.count > self.limit:
             raise FetchError("headers_too_large" if self.in_headers else "body_too_large")
         size = self._raw.readinto(buffer)
@@ -70,14 +80,38 @@ class _Meter(io.RawIOBase):
         super().close()
 
 
+class _Lines(io.BufferedReader):
+    """Reads a block of header fields as browsers do: a line in it that is none is passed over, where the library's
+    parser would take it, and all fields that follow, for the body.
+    """
+
+    in_fields = False
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        while self.in_fields and line.strip() and line[:1] not in b" \t" and not _FIELD.match(line):
+            line = super().readline(size)
+        if not self.in_fields:
+            return line
+        # RFC 9110, 5.5: CR and NUL in a value become blanks
+        return line.rstrip(b"\r\n").translate(_BLANKED) + b"\n" * line.endswith(b"\n")
+
+
+_BLANKED: Final = bytes(0x20 if octet in (0x00, 0x0D) else octet for octet in range(256))
+
+
 class Answer(http.client.HTTPResponse):
-    """Reads through a meter, passes over 1xx answers, and tells a cut header block from a whole one."""
+    """Reads through a meter, passes over 1xx answers, tells a cut header block from a whole one, and believes no
+    framing that another reader might take for something else.
+    """
+
+    spilled = False  # more came than belongs to this answer
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self.meter = _Meter(sock.makefile("rb", buffering=0))
         self.fp.close()
-        self.fp = io.BufferedReader(self.meter, BUFFER)
+        self._lines = self.fp = _Lines(self.meter, BUFFER)
 
     def begin(self) -> None:
         super().begin()
@@ -86,11 +120,73 @@ class Answer(http.client.HTTPResponse):
             interim += 1
             self.headers = self.msg = None  # type: ignore[assignment] # what makes begin() read on
             super().begin()
-        coding = (self.headers.get("transfer-encoding") or "").strip().lower()
-        if self.meter.ended or self.status < 200 or (coding and not self.chunked and coding != "identity"):
+        self._lines.in_fields = self.meter.in_headers = False
+        if self.meter.ended or self.status < 200:
             # http.client takes a header block that breaks off for a whole one
             raise http.client.BadStatusLine("incomplete or unusable")
-        self.meter.in_headers = False
+        self._settle_framing()
+
+    def _settle_framing(self) -> None:
+        """RFC 9112, 6.3. A length that says nothing certain is none: the body ends with the connection."""
+        if self.status in BODILESS:
+            del self.headers["transfer-encoding"], self.headers["content-length"]
+            self.chunked, self.length = False, 0
+            return
+        said = ",".join(self.headers.get_all("transfer-encoding", ())).lower().split(",")
+        codings = [coding for part in said if (coding := part.strip()) not in ("", "identity")]
+        if codings not in ([], ["chunked"]):
+            raise http.client.BadStatusLine("an unknown transfer coding")
+        lengths = self.headers.get_all("content-length", ())
+        length = {part.strip() for value in lengths for part in value.split(",")}
+        if codings:
+            self.chunked, self.chunk_left, self.length = True, None, None
+            self.will_close = self.will_close or bool(length)
+            del self.headers["content-length"]
+        elif len(length) > 1:
+            raise http.client.BadStatusLine("several lengths")
+        elif length:
+            self._believe(length.pop())
+
+    def _believe(self, length: str) -> None:
+        if _LENGTH.fullmatch(length):
+            self.length = int(length)
+            return
+        del self.headers["content-length"]
+        self.length, self.will_close = None, True
+
+    def _read_status(self) -> tuple[str, int, str]:
+        self._lines.in_fields = False
+        found = super()._read_status()  # type: ignore[misc]
+        self._lines.in_fields = True
+        return found  # type: ignore[no-any-return]
+
+    def _read_next_chunk_size(self) -> int:
+        """`int` alone would take a sign, blanks and underscores.
+
+        :raises ValueError: no size; http.client makes it its own error
+        """
+        line = self.fp.readline(MAX_LINE + 1)
+        if len(line) > MAX_LINE:
+            raise http.client.LineTooLong("chunk size")
+        found = _CHUNK_SIZE.fullmatch(line)
+        if found is None:
+            raise ValueError("no chunk size")
+        return int(found[1], 16)
+
+    def _get_chunk_left(self) -> int | None:
+        """The library drops two bytes after a chunk, whatever they are."""
+        if self.chunk_left == 0:
+            if self.fp.readline(2) not in (b"\r\n", b"\n"):
+                raise http.client.IncompleteRead(b"")
+            self.chunk_left = None
+        return super()._get_chunk_left()  # type: ignore[misc,no-any-return]
+
+    def _close_conn(self) -> None:
+        """What lies in the buffer beyond the answer's end would be read as the beginning of the next one."""
+        if not self.meter.sealed and not self._lines.closed:
+            self.meter.sealed = True
+            self.spilled = bool(self._lines.peek(1))
+        super()._close_conn()  # type: ignore[misc]
 
 
 class _Pinned(HTTPConnection):
@@ -115,6 +211,12 @@ class _Pinned(HTTPConnection):
         self.close()
         if self._wire is not None:
             self._wire.close()
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing is left in it of the last answer, nor anything beyond its end."""
+        rest = self.sock.pending() if isinstance(self.sock, ssl.SSLSocket) else 0
+        return self.answer is not None and not self.answer.spilled and not rest
 
     def _new_answer(self, *args: Any, **kwargs: Any) -> Answer:
         self.answer = Answer(*args, **kwargs)

@@ -17,6 +17,7 @@ from app.fetching.connection import MAX_ADDRESSES, Connection, Key, PinnedHTTP, 
 from app.fetching.deadline import Lifeline
 from app.fetching.failures import FOREIGN, translate
 from app.fetching.guard import Target
+from app.fetching.headers import answer_headers
 from app.scanning.values import Body
 
 WIRE_SLACK: Final = 1 << 20  # wire bytes allowed beyond the decoded cap: chunk sizes, trailers, poor compression
@@ -28,7 +29,7 @@ class Exchange:
     """Use as a context: at its end the connection goes back to the pool, or is closed if it cannot serve again."""
 
     status: int
-    headers: Mapping[str, str]  # names in lower case, repeated ones joined by a comma
+    headers: Mapping[str, str]  # names in lower case; see `answer_headers`
 
     def __init__(self, target: Target, route: Route, lifeline: Lifeline, *, pool: Pool, tls: ssl.SSLContext) -> None:
         self.wire_bytes = 0
@@ -54,7 +55,7 @@ class Exchange:
         if connection is None:
             return
         self._count(connection)
-        if self._keep and not connection.is_closed and not self._lifeline.cut and connection.address is not None:
+        if self._keep and not (connection.is_closed or self._lifeline.cut) and connection.is_clean:
             self._pool.put(self._key(connection.address), connection)
         else:
             connection.retire()
@@ -67,7 +68,7 @@ class Exchange:
             response = self._send(self._connection, method, headers, body)
         self._response = response
         self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.headers.itermerged()}
+        self.headers = answer_headers(response.headers.items())
         if self._lifeline.cut:  # what a severed socket had to say is no answer
             raise FetchError("timeout")
 

@@ -18,6 +18,24 @@ FOREIGN: Final = (OSError, http.client.HTTPException, urllib3.HTTPError, ValueEr
 
 NO_SUCH_NAME: Final = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
+# What a person can do something about, in our own words: OpenSSL's name hosts and files.
+_CERTIFICATE: Final = {  # by X509_V_ERR_…
+    9: "the host's TLS certificate is not valid yet",
+    10: "the host's TLS certificate has expired",
+    18: "the host's TLS certificate is self-signed",
+    19: "the host's TLS certificate comes from an authority that is not trusted",
+    20: "the host's TLS certificate comes from an authority that is not trusted, or an intermediate one is missing",
+    21: "the host's TLS certificate comes from an authority that is not trusted, or an intermediate one is missing",
+    62: "the host's TLS certificate is for another name",
+    64: "the host's TLS certificate is for another address",
+}
+_HANDSHAKE: Final = {
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the host speaks no TLS newer than 1.1",
+    "UNSUPPORTED_PROTOCOL": "the host speaks no TLS newer than 1.1",
+    "WRONG_VERSION_NUMBER": "the host does not speak TLS on this port",
+    "HTTP_REQUEST": "the host does not speak TLS on this port",
+}
+
 # First match wins. A pair is (while connecting, later).
 _CODES: Final[tuple[tuple[tuple[type[Exception], ...], tuple[str, str]], ...]] = (
     ((ssl.SSLCertVerificationError,), ("tls_failed", "tls_failed")),
@@ -56,8 +74,15 @@ def translate(error: Exception, *, connecting: bool = False) -> FetchError:
         return FetchError("headers_too_large")
     for types, codes in _CODES:
         if isinstance(error, types):
-            return FetchError(codes[0] if connecting else codes[1])
+            code = codes[0] if connecting else codes[1]
+            return FetchError(code, _tls_detail(error) if code == "tls_failed" else None)
     raise TypeError(f"{type(error).__name__} is not foreign") from error
+
+
+def _tls_detail(error: Exception) -> str | None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _CERTIFICATE.get(getattr(error, "verify_code", 0))
+    return _HANDSHAKE.get(str(getattr(error, "reason", "")))
 
 
 def translate_dns(error: OSError | UnicodeError) -> FetchError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,6 +20,10 @@ ACCEPT: Final[Mapping[Purpose, str]] = {
     "robots": "text/plain,*/*;q=0.5",
     "sitemap": "application/xml,text/xml,*/*;q=0.5",
 }
+
+# Fields that hold one value by their nature: of several the first is meant. All others are lists.
+SINGLE: Final = frozenset({"content-type", "etag", "last-modified", "retry-after"})
+CONDITIONS: Final = frozenset({"If-None-Match", "If-Modified-Since"})
 
 _VALIDATOR = re.compile(r"[\x21-\x7e\xa0-\xff](?:[\x20-\x7e\xa0-\xff]{0,1022}[\x21-\x7e\xa0-\xff])?")
 _NOT_A_PAGE = re.compile(r"(?:image|audio|video|font)/|application/(?:zip|gzip|pdf|octet-stream)\b", re.IGNORECASE)
@@ -47,6 +51,26 @@ def body_limit(request: Request, status: int, headers: Mapping[str, str]) -> int
     if request.purpose == "page" and _NOT_A_PAGE.match(headers.get("content-type", "")):
         return min(request.max_bytes, SNIFF_BYTES)
     return request.max_bytes
+
+
+def answer_headers(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Names in lower case; values of a repeated name joined by a comma (RFC 9110, 5.3), unless there is but one
+    to be meant, or all are the same.
+
+    >>> answer_headers([("Vary", "A"), ("vary", "B"), ("ETag", "1"), ("ETag", "2"), ("Location", "/")] * 2)
+    {'vary': 'A, B, A, B', 'etag': '1', 'location': '/'}
+
+    :raises FetchError: `bad_redirect`, two targets
+    """
+    found: dict[str, str] = {}
+    for name, value in ((name.lower(), value) for name, value in fields):
+        if name not in found:
+            found[name] = value
+        elif name == "location" and value != found[name]:
+            raise FetchError("bad_redirect")
+        elif name != "location" and name not in SINGLE:
+            found[name] += f", {value}"
+    return found
 
 
 def redirect_reference(location: str) -> str:

@@ -6,9 +6,11 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -29,7 +31,19 @@ Fetch = Callable[..., SiteFetcher]
 class TestFake(FetcherConformance):
     @pytest.fixture
     def serve(self) -> Serve:
-        return FakeFetcher
+        def make(resources: Resources, *, cooling: Collection[str] = (), aborted: bool = False) -> FakeFetcher:
+            def answer(url: str) -> Any:
+                if aborted:
+                    raise Aborted
+                if urlsplit(url).hostname in cooling:
+                    raise Postponed(seconds=60.0)
+                resource = resources.get(url, (404, {}, b""))
+                return resource() if callable(resource) else resource
+
+            urls = {*resources, *(f"http://{host}/" for host in cooling)}
+            return FakeFetcher({url: lambda request, url=url: answer(url) for url in urls})
+
+        return make
 
 
 class TestReal(FetcherConformance):
@@ -37,9 +51,14 @@ class TestReal(FetcherConformance):
     def serve(self, fetcher_for: Fetch) -> Iterator[Serve]:
         servers: list[HostileServer] = []
 
-        def make(resources: Resources) -> SiteFetcher:
+        def make(resources: Resources, *, cooling: Collection[str] = (), aborted: bool = False) -> SiteFetcher:
             servers.append(HostileServer(_site(resources)))
-            return fetcher_for(servers[-1])
+            ledger, control = LocalLedger(), Control()
+            for host in cooling:
+                ledger.cool_down(host, 60.0)
+            if aborted:
+                control.abort("told so")
+            return fetcher_for(servers[-1], ledger=ledger, control=control)
 
         yield make
         for server in servers:
@@ -52,11 +71,12 @@ def _site(resources: Resources) -> Behaviour:
             name.lower(): value.strip()
             for name, _, value in (line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:])
         }
-        status, headers, body = resources.get(f"http://{fields['host']}{path_of(head)}", (404, {}, b""))
+        resource = resources.get(f"http://{fields['host']}{path_of(head)}", (404, {}, b""))
+        status, headers, body = resource() if callable(resource) else resource
         known = {name.lower(): value for name, value in headers.items()}
-        if fields.get("if-none-match", "-") == known.get("etag") or fields.get("if-modified-since", "-") == known.get(
-            "last-modified"
-        ):
+        same = fields.get("if-none-match", "-") == known.get("etag")
+        same_date = fields.get("if-modified-since", "-") == known.get("last-modified")
+        if status == 304 or (status == 200 and (same or same_date)):
             connection.sendall(b"HTTP/1.1 304 Not Modified\r\n\r\n")
             return True
         lines = tuple(f"{name}: {value}" for name, value in headers.items())
@@ -266,10 +286,21 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
-def server_context(authority: trustme.CA, *names: str) -> ssl.SSLContext:
+PAST, FUTURE = datetime(2001, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC)
+
+
+def server_context(authority: trustme.CA, *names: str, **options: Any) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*names).configure_cert(context)
+    authority.issue_cert(*names, **options).configure_cert(context)
     return context
+
+
+def self_signed(directory: Path) -> Path:
+    """trustme's authority presents itself."""
+    authority, path = trustme.CA(), directory / "self.pem"
+    authority.private_key_pem.write_to_path(str(path))
+    authority.cert_pem.write_to_path(str(path), append=True)
+    return path
 
 
 @pytest.fixture
@@ -309,9 +340,105 @@ class TestTls:
             assert failure(fetcher_for(tls=server), self.URL).code == "tls_failed"
         assert server.heads == []
 
-    def test_plain_http_on_the_tls_port_is_a_tls_failure(self, fetcher_for: Fetch, roots: Path) -> None:
-        with HostileServer(raw(b"HTTP/1.1 200 OK\r\n\r\n"), reads=False) as server:
-            assert failure(fetcher_for(tls=server, ca_file=roots), self.URL).code in ("tls_failed", "reset")
+    @pytest.mark.parametrize(
+        ("options", "names", "words"),
+        [
+            pytest.param({"not_after": PAST}, ["www.example.com"], "expired", id="expired"),
+            pytest.param({"not_before": FUTURE}, ["www.example.com"], "not valid yet", id="not valid yet"),
+            pytest.param({}, ["other.example.com"], "another name", id="another name"),
+            pytest.param({}, ["*.other.example.com", "example.com"], "another name", id="a wildcard for others"),
+            pytest.param({}, ["127.0.0.1"], "another name", id="the address, not the name"),
+        ],
+    )
+    def test_what_is_wrong_with_a_certificate_is_said(
+        self, fetcher_for: Fetch, authority: trustme.CA, roots: Path, options: Any, names: list[str], words: str
+    ) -> None:
+        """F6, F11: in our own words, for people."""
+        with HostileServer(answer(), tls=server_context(authority, *names, **options)) as server:
+            error = failure(fetcher_for(tls=server, ca_file=roots), self.URL)
+        assert (error.code, error.retryable) == ("tls_failed", False)
+        assert words in str(error)
+        assert server.heads == []
+
+    def test_a_self_signed_one_is_told_from_an_unknown_authority(
+        self, fetcher_for: Fetch, authority: trustme.CA, tmp_path: Path
+    ) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self_signed(tmp_path))
+        with HostileServer(answer(), tls=context) as server:
+            assert "self-signed" in str(failure(fetcher_for(tls=server), self.URL))
+        with HostileServer(answer(), tls=server_context(authority, "www.example.com")) as server:
+            assert "not trusted" in str(failure(fetcher_for(tls=server), self.URL))
+
+    @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1 is deprecated")
+    def test_tls_1_0_is_too_old(self, fetcher_for: Fetch, authority: trustme.CA, roots: Path) -> None:
+        context = server_context(authority, "www.example.com")
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1
+        with HostileServer(answer(), tls=context) as server:
+            error = failure(fetcher_for(tls=server, ca_file=roots), self.URL)
+        assert (error.code, "newer than 1.1" in str(error)) == ("tls_failed", True)
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            pytest.param(b"HTTP/1.1 400 Bad Request\r\n\r\n", id="plain HTTP"),
+            pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", id="another protocol"),
+            pytest.param(b"\x16\x03\x03\xff\xff" + b"\x02" * 70_000, id="a record too long"),
+            pytest.param(b"\x15\x03\x01\x00\x02\x02\x28", id="an alert"),
+            pytest.param(b"\x16\x03\x03\x00\x04\x02\xff\xff\xff", id="a ServerHello without end"),
+            pytest.param(b"\0" * 40_000, id="zeros"),
+        ],
+    )
+    def test_what_is_no_handshake_is_a_tls_failure(self, fetcher_for: Fetch, roots: Path, payload: bytes) -> None:
+        """F11: and what the port said instead is told to no one."""
+
+        def behave(connection: socket.socket, head: bytes) -> None:
+            connection.recv(9_999)  # the ClientHello; unread, it would turn our hanging up into a reset
+            connection.sendall(payload)
+
+        with HostileServer(behave, reads=False) as server:
+            error = failure(fetcher_for(tls=server, ca_file=roots), self.URL)
+        assert error.code == "tls_failed"
+        assert "SSH" not in str(error)
+
+    def test_a_handshake_broken_off_is_one_too(self, fetcher_for: Fetch, roots: Path) -> None:
+        with HostileServer(lambda connection, head: connection.recv(9_999) and None, reads=False) as server:
+            assert failure(fetcher_for(tls=server, ca_file=roots), self.URL).code in ("tls_failed", "connect_failed")
+
+    def test_a_handshake_that_drips_ends_at_the_deadline(self, fetcher_for: Fetch, roots: Path) -> None:
+        """F8: a record of 16 kB, a byte at a time; no single read ever times out."""
+        drip = raw(b"\x16\x03\x03\x40\x00", b"\x02", pause=0.05, forever=True)
+        with HostileServer(drip, reads=False) as server:
+            error = failure(fetcher_for(tls=server, ca_file=roots, request_timeout=0.4), self.URL)
+            assert error.code in ("timeout", "connect_timeout")
+            assert server.hung_up.wait(2)
+
+    def test_no_keys_are_written_where_the_environment_says(
+        self, fetcher_for: Fetch, authority: trustme.CA, roots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """F10"""
+        monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+        with HostileServer(answer(), tls=server_context(authority, "www.example.com")) as server:
+            fetcher_for(tls=server, ca_file=roots).fetch(ask(self.URL))
+        assert not (tmp_path / "keys").exists()
+
+    def test_a_client_certificate_that_is_asked_for_is_not_sent(
+        self, fetcher_for: Fetch, authority: trustme.CA, roots: Path
+    ) -> None:
+        """F10"""
+        seen: list[Any] = []
+
+        def behave(connection: ssl.SSLSocket, head: bytes) -> bool:
+            seen.append(connection.getpeercert(binary_form=True))
+            return bool(answer()(connection, head))
+
+        context = server_context(authority, "www.example.com")
+        context.verify_mode = ssl.CERT_OPTIONAL
+        authority.configure_trust(context)
+        with HostileServer(behave, tls=context) as server:  # type: ignore[arg-type]
+            fetcher_for(tls=server, ca_file=roots).fetch(ask(self.URL))
+        assert seen == [None]
 
     def test_a_redirect_may_go_down_to_http(self, fetcher_for: Fetch, authority: trustme.CA, roots: Path) -> None:
         down = answer(b"", status="301 Moved", headers=("Location: http://www.example.com/",))

@@ -7,13 +7,16 @@ import http.client
 import os
 import socket
 import ssl
+import threading
 import time
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import brotli
 import pytest
+import trustme
 import urllib3.exceptions
 from backports import zstd
 
@@ -23,7 +26,7 @@ from app.fetching.failures import FOREIGN, translate
 from app.fetching.headers import ERROR_BYTES, SNIFF_BYTES
 from app.scanning.values import MIB, Request
 from tests.conformance_fetcher import HOME, ask, failure, read
-from tests.hostile import Behaviour, HostileServer, answer, path_of, raw
+from tests.hostile import Behaviour, HostileServer, answer, answer_bytes, path_of, raw
 
 Fetch = Callable[..., SiteFetcher]
 
@@ -139,6 +142,198 @@ class TestHeaders:
             port = listener.getsockname()[1]
         error = failure(fetcher_for(connect_to=f"*:80:127.0.0.1:{port}"))
         assert (error.code, str(error)) == ("connect_refused", FETCH_FAILURES["connect_refused"].text)
+
+
+class TestFraming:
+    """Where an answer ends (F9, F11). Two readers who differ on that let one answer pass for another."""
+
+    SECOND = b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled"
+
+    @pytest.mark.parametrize(
+        "first",
+        [
+            pytest.param(OK + b"Content-Length: 2\r\n\r\nok", id="a whole answer"),
+            pytest.param(CHUNKED + b"2\r\nok\r\n0\r\n\r\n", id="chunks"),
+            pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", id="204"),
+            pytest.param(b"HTTP/1.1 204 No Content\r\nContent-Length: 99\r\n\r\n", id="204 that tells a length"),
+            pytest.param(b"HTTP/1.1 304 N\r\nTransfer-Encoding: chunked\r\n\r\n", id="304 in chunks"),
+            pytest.param(
+                OK + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\nok\r\n0\r\n\r\n", id="both"
+            ),
+            pytest.param(b"HTTP/1.1 302 F\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n", id="a redirect"),
+        ],
+    )
+    def test_what_follows_an_answer_is_never_the_next_one(self, fetcher_for: Fetch, first: bytes) -> None:
+        """F11: bytes beyond an answer's end retire its connection."""
+
+        def behave(connection: socket.socket, head: bytes) -> bool:
+            connection.sendall(first + self.SECOND if path_of(head) == "/" else answer_bytes(b"true"))
+            return True
+
+        with HostileServer(behave) as server:
+            fetcher = fetcher_for(server)
+            fetcher.fetch(ask(etag='"x"'))
+            assert read(fetcher.fetch(ask(HOME + "next"))) == b"true"
+            assert server.connections == 2
+
+    def test_nor_if_it_comes_later(self, fetcher_for: Fetch) -> None:
+        """F11: a kept connection on which something lies unasked for is not used again."""
+        sent = threading.Event()
+
+        def behave(connection: socket.socket, head: bytes) -> bool:
+            connection.sendall(answer_bytes(b"ok"))
+            if path_of(head) == "/":
+                read_first.wait(5)
+                connection.sendall(self.SECOND)
+                sent.set()
+            return True
+
+        read_first = threading.Event()
+        with HostileServer(behave) as server:
+            fetcher = fetcher_for(server)
+            fetcher.fetch(ask())
+            read_first.set()
+            assert sent.wait(5)
+            assert read(fetcher.fetch(ask(HOME + "next"))) == b"ok"
+            assert server.connections == 2
+
+    def test_nor_if_it_lies_in_a_record_of_tls(self, fetcher_for: Fetch, tmp_path: Path) -> None:
+        authority, roots = trustme.CA(), tmp_path / "roots.pem"
+        authority.cert_pem.write_to_path(str(roots))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("www.example.com").configure_cert(context)
+        url = "https://www.example.com/"
+        body = b"x" * 16_000
+
+        def behave(connection: socket.socket, head: bytes) -> bool:
+            rest = (self.SECOND + b" " * 9_000) * 2  # more than one buffer takes
+            connection.sendall(answer_bytes(body) + (rest if path_of(head) == "/" else b""))
+            return True
+
+        with HostileServer(behave, tls=context) as server:
+            fetcher = fetcher_for(tls=server, ca_file=roots)
+            assert [read(fetcher.fetch(ask(u))) for u in (url, url + "next")] == [body, body]
+            assert server.connections == 2
+
+    @pytest.mark.parametrize("size", [b"-5", b"+5", b"0x5", b"5_0", b" 5", b"5 5", b"", b"1" * 17, b"\xef\xbc\x95"])
+    def test_a_chunk_size_is_plain_hexadecimal(self, fetcher_for: Fetch, size: bytes) -> None:
+        """F11: what `int` would take is not yet a size."""
+        with HostileServer(raw(CHUNKED + size + b"\r\nhello\r\n0\r\n\r\n")) as server:
+            assert failure(fetcher_for(server)).code == "bad_response"
+
+    def test_a_chunk_ends_where_it_says(self, fetcher_for: Fetch) -> None:
+        with HostileServer(raw(CHUNKED + b"5\r\nhelloXX5\r\nworld\r\n0\r\n\r\n")) as server:
+            response = fetcher_for(server).fetch(ask())
+        assert (read(response), response.truncated) == (b"hello", True)
+
+    @pytest.mark.parametrize(
+        "coding", [b"chunked, chunked", b"gzip", b"xchunked", b"chunked\r\nTransfer-Encoding: gzip"]
+    )
+    def test_other_codings_of_a_transfer_are_refused(self, fetcher_for: Fetch, coding: bytes) -> None:
+        with HostileServer(raw(OK + b"Transfer-Encoding: " + coding + b"\r\n\r\n2\r\nok\r\n0\r\n\r\n")) as server:
+            assert failure(fetcher_for(server)).code == "bad_response"
+
+    @pytest.mark.parametrize("coding", [b"Chunked", b"chunked \t", b"identity\r\nTransfer-Encoding:", b"\r\n chunked"])
+    def test_chunked_however_it_is_written(self, fetcher_for: Fetch, coding: bytes) -> None:
+        chunked = b"identity" not in coding
+        body = b"2\r\nok\r\n0\r\n\r\n" if chunked else b"ok"
+        with HostileServer(raw(OK + b"Transfer-Encoding: " + coding + b"\r\n\r\n" + body)) as server:
+            assert read(fetcher_for(server).fetch(ask())) == b"ok"
+
+    @pytest.mark.parametrize("length", [b"5, 5", b"5\r\nContent-Length: 5", b"05", b" 5\t"])
+    def test_one_length_said_twice_is_one(self, fetcher_for: Fetch, length: bytes) -> None:
+        def behave(connection: socket.socket, head: bytes) -> bool:
+            connection.sendall(OK + b"Content-Length: " + length + b"\r\n\r\nhello")
+            return True  # the connection stays open: a reader without a length would wait
+
+        with HostileServer(behave) as server:
+            assert read(fetcher_for(server).fetch(ask())) == b"hello"
+
+    @pytest.mark.parametrize("length", [b"5_0", b"+50", b"0x5", b"-1", b"many", b"9" * 30, b"1.5"])
+    def test_what_is_no_length_is_ignored(self, fetcher_for: Fetch, length: bytes) -> None:
+        with HostileServer(raw(OK + b"Content-Length: " + length + b"\r\n\r\nhello")) as server:
+            response = fetcher_for(server).fetch(ask())
+        assert (read(response), response.truncated) == (b"hello", False)
+
+    def test_an_unasked_part_is_called_one(self, fetcher_for: Fetch) -> None:
+        """A 206 taken for the whole would make all that is not in it look removed."""
+        part = answer(b"<urlset>", status="206 Partial", headers=("Content-Range: bytes 0-7/5000",))
+        with HostileServer(part) as server:
+            response = fetcher_for(server).fetch(ask())
+        assert (response.status, response.truncated) == (206, True)
+
+
+class TestFields:
+    """Header blocks that are not quite right (F9, F11)."""
+
+    @pytest.mark.parametrize(
+        "junk",
+        [b"no colon here", b"From a@example.com", b": no name", b"a name: with a blank", b"\xe9: x", b"X\x00Y: z",
+         b"HTTP/1.1 200 OK"],
+    )  # fmt: skip
+    def test_a_line_that_is_no_field_hides_none_of_those_after_it(self, fetcher_for: Fetch, junk: bytes) -> None:
+        payload = OK + b"X-A: 1\r\n" + junk + b'\r\nETag: "e"\r\nTransfer-Encoding: chunked\r\n\r\n'
+        with HostileServer(raw(payload + b"2\r\nok\r\n0\r\n\r\n")) as server:
+            response = fetcher_for(server).fetch(ask())
+        assert (read(response), response.headers["etag"]) == (b"ok", '"e"')
+
+    def test_control_characters_in_a_value_become_blanks(self, fetcher_for: Fetch) -> None:
+        """PostgreSQL keeps no NUL, and a bare CR is no end of a line."""
+        payload = OK + b'ETag: "a\x00b"\r\nX: 1\rEvil: 2\r\nContent-Length: 0\r\n\r\n'
+        with HostileServer(raw(payload)) as server:
+            headers = fetcher_for(server).fetch(ask()).headers
+        assert (headers["etag"], headers["x"], "evil" in headers) == ('"a b"', "1 Evil: 2", False)
+
+    def test_lines_may_end_in_lf_alone(self, fetcher_for: Fetch) -> None:
+        """F11"""
+        with HostileServer(raw(b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n2\nok\n0\n\n")) as server:
+            response = fetcher_for(server).fetch(ask())
+        assert (read(response), response.truncated) == (b"ok", False)
+
+    def test_of_a_field_that_holds_one_value_the_first_counts(self, fetcher_for: Fetch) -> None:
+        fields = ("Content-Type: text/xml", "Content-Type: text/html", 'ETag: "1"', 'ETag: "2"', "Vary: a", "Vary: b")
+        with HostileServer(answer(headers=fields)) as server:
+            headers = fetcher_for(server).fetch(ask()).headers
+        assert [headers[name] for name in ("content-type", "etag", "vary")] == ["text/xml", '"1"', "a, b"]
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            pytest.param(b"<html>HTTP/0.9 had no head</html>\r\n", id="HTTP/0.9"),
+            pytest.param(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x80\n", id="HTTP/2 settings"),
+            pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="HTTP/2 preface"),
+            pytest.param(b"HTTP/1.1 99999999999 OK\r\n\r\n", id="a long status"),
+            pytest.param(b"HTTP/1.1 -20 OK\r\n\r\n", id="a negative status"),
+            pytest.param(b"HTTP/1.1 2_0 OK\r\n\r\n", id="a status with an underscore"),
+            pytest.param(b"HTTP/1.1 200 OK", id="cut in the status line"),
+            pytest.param(b"\r\n\r\n", id="nothing but line ends"),
+            pytest.param(b"ICY 200 OK\r\n\r\n", id="an audio stream"),
+            pytest.param(b"HTTP/1.1 304 Not Modified\r\n\r\n", id="unchanged, to a question that was none"),
+        ],
+    )
+    def test_not_an_answer(self, fetcher_for: Fetch, payload: bytes) -> None:
+        """F11"""
+        with HostileServer(raw(payload)) as server:
+            assert failure(fetcher_for(server)).code == "bad_response"
+
+    def test_a_flood_of_lines_that_are_no_fields_is_cut_off(self, fetcher_for: Fetch) -> None:
+        """F9"""
+        with HostileServer(raw(OK, b"junk without a colon\r\n" * 500, forever=True)) as server:
+            fetcher = fetcher_for(server)
+            assert failure(fetcher).code == "headers_too_large"
+            assert fetcher.stats.wire_bytes < 200_000
+
+    def test_one_that_closes_its_ear_at_once_is_told_as_such(self, fetcher_for: Fetch) -> None:
+        """F11: half closed, before and after a part of the answer."""
+
+        def behave(connection: socket.socket, head: bytes) -> bool:
+            connection.sendall(OK + b"Content-Length: 9\r\n\r\n" if len(server.heads) > 1 else b"")
+            connection.shutdown(socket.SHUT_WR)
+            return True  # ours to hang up
+
+        with HostileServer(behave) as server:
+            fetcher = fetcher_for(server)
+            assert [failure(fetcher).code for _ in range(2)] == ["reset", "bad_response"]
 
 
 def coded(coding: str, payload: bytes) -> Behaviour:
@@ -364,6 +559,29 @@ class TestRedirects:
             self.follow(fetcher_for, location)
         assert error.value.code in ("bad_redirect", "blocked_url", "blocked_address")
         assert self.paths == ["/"]
+
+    def test_two_targets_are_none(self, fetcher_for: Fetch) -> None:
+        """F7: a comma is a character like any other in a URL; the same target twice is one."""
+        assert self.follow(fetcher_for, b"/a,b\r\nLocation: /a,b") == ["/", "/a,b"]
+        with pytest.raises(FetchError) as error:
+            self.follow(fetcher_for, b"/a\r\nLocation: http://other.example.com/")
+        assert (error.value.code, self.paths) == ("bad_redirect", ["/"])
+
+    @pytest.mark.parametrize("status", [200, 201, 300, 305, 306, 399])
+    def test_only_redirects_redirect(self, fetcher_for: Fetch, status: int) -> None:
+        """F7: 305 would name a proxy."""
+        with HostileServer(answer(status=f"{status} X", headers=("Location: /b",))) as server:
+            assert fetcher_for(server).fetch(ask()).status == status
+            assert len(server.heads) == 1
+
+    def test_every_hop_is_guarded_anew(self, fetcher_for: Fetch) -> None:
+        """F6, F7: the second name of a chain resolves to ourselves."""
+        with HostileServer(answer(b"", status="302 F", headers=("Location: http://inner.example.com/",))) as server:
+            fetcher = fetcher_for(
+                connect_to=f"www.example.com:80:127.0.0.1:{server.port}", resolve=lambda host: ["127.0.0.1"]
+            )
+            assert failure(fetcher).code == "blocked_address"
+            assert len(server.heads) == 1
 
     def test_a_refresh_header_is_not_followed(self, fetcher_for: Fetch) -> None:
         with HostileServer(answer(headers=("Refresh: 0;url=http://other.example.com/",))) as server:
