@@ -1,11 +1,11 @@
-"""Who is behind a page and how to reach them: email addresses, phone numbers, profiles, contact forms."""
+"""Who is behind a page and how to reach them: email addresses, phone numbers, contact forms."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
@@ -21,10 +21,12 @@ PHONE_TEXT: Final = 40_000  # characters of digit-bearing text that are matched
 # -- email addresses ----------------------------------------------------------------------------------------
 
 _LOCAL: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-][A-Za-z0-9.!#$%&'*+/=?^_`{|}~\-]{0,63}"
+# what stands before is a blank or a sign of punctuation; a scheme or a path before it makes it part of a URL
 _NEAR_AT: Final = re.compile(
-    r"(?<![^\s<>()\[\],;:\"'|/«»„“”＜＞（）：])(?P<local>[^\s@<>()\[\],;:\"\\«»„“”|＜＞（）：]{1,64})@"
-    r"(?P<host>(?:[^\W_](?:[\w\-]{0,61}[^\W_])?\.){1,8}[^\W\d_][\w\-]{1,23})(?![\w@])"
+    r"(?<![^\s<>()\[\],;:\"'|/«»„“”＜＞（）：])(?P<local>[^\s@<>()\[\],;:\"\\/«»„“”|＜＞（）：]{1,64})@"
+    r"(?P<host>(?:[^\W_](?:[\w\-]{0,61}[^\W_])?\.){1,8}[^\W\d_][\w\-]{1,23})(?![\w@]|:[\w~/])"
 )
+_IN_URL: Final = re.compile(r"(?:://|/@?)[^\s/]*$")
 _WORD_AT: Final = r"(?:\s?[\[({<]\s*(?:at|ät|arroba|chez|@)\s*[\])}>]\s*)"
 _WORD_DOT: Final = r"(?:\s*[\[({<]\s*(?:dot|punkt|point|punto|ponto|\.)\s*[\])}>]\s*|\.)"
 _HIDDEN_AT: Final = re.compile(
@@ -34,11 +36,22 @@ _HIDDEN_AT: Final = re.compile(
 )
 _AT_WORD: Final = re.compile(_WORD_AT, re.IGNORECASE)
 _DOT: Final = re.compile(_WORD_DOT, re.IGNORECASE)
+_DOT_WORD: Final = re.compile(r"[\[({<]")
 # endings of file names that look like an address: logo@2x.png, jquery@3.7.min.js
 _FILE_ENDINGS: Final = re.compile(
     r"png|jpe?g|gif|svg|webp|avif|ico|bmp|tiff?|css|m?js|ts|json|xml|html?|php|pdf|zip|gz|mp[34]|webm|woff2?|ttf|eot|map|min"
 )
 _RETINA: Final = re.compile(r"\dx\.")
+# run into the next word: in "info@example.comTel" nobody knows where the address ends
+_RUN_ON: Final = re.compile(r"\.[A-Za-z\-]*[a-z][A-Z][A-Za-z\-]*$")
+# the examples in forms and templates; other addresses under these hosts are reported: a page names them
+_PLACEHOLDER: Final = re.compile(
+    r"(?:you|your|yours|name|user|username|email|e-?mail|mail|me|someone|somebody|first\.?last|firstname\.lastname"
+    r"|your[._-]?(?:name|e-?mail|address)|ihre?[._-]?(?:name|e-?mail)|votre[._-]?(?:nom|e-?mail)|tu[._-]?(?:nombre|correo))"
+    r"@(?:(?:example|domain|your-?domain|yoursite|mysite|mydomain|company|yourcompany|website|site|email|mail)\.(?:com|net|org)"
+    r"|[\w.-]+\.(?:example|invalid))",
+    re.IGNORECASE,
+)
 
 
 def emails(document: Document, text: str, hrefs: Iterable[str], declared: Iterable[str] = ()) -> list[str]:
@@ -58,10 +71,14 @@ def email(text: str) -> str | None:
 
     >>> email("Jane@Example.COM"), email("logo@2x.png"), email("nobody")
     ('Jane@example.com', None, None)
+    >>> email("your-name@example.com") is None
+    True
     """
     text = text.strip().strip(".'`")
     host = text.rpartition("@")[2].lower()
     if len(text) > 254 or _FILE_ENDINGS.fullmatch(host.rpartition(".")[2]) or _RETINA.match(host):
+        return None
+    if _RUN_ON.search(text) or _PLACEHOLDER.fullmatch(text):
         return None
     try:
         # `test_environment` lets hosts under .test through, on which trial sites live
@@ -74,7 +91,7 @@ def email(text: str) -> str | None:
 def _email_candidates(document: Document, text: str, hrefs: Iterable[str], declared: Iterable[str]) -> Iterator[str]:
     for href in hrefs:
         if href[:7].lower() == "mailto:":
-            yield from unquote(href[7:].partition("?")[0]).split(",")
+            yield from _mailto(href[7:])
     for entry in declared:
         yield entry[7:] if entry[:7].lower() == "mailto:" else entry
     for node in document.root.xpath(
@@ -83,11 +100,44 @@ def _email_candidates(document: Document, text: str, hrefs: Iterable[str], decla
         yield _cloudflare(node.rpartition("#")[2])
     if "@" in text:
         for found in _NEAR_AT.finditer(text):
-            yield found[0]
+            if not _IN_URL.search(text, max(0, found.start() - 200), found.start()):
+                yield found[0]
     if not _AT_WORD.search(text):
         return  # the full expression would try every word
     for found in _HIDDEN_AT.finditer(text):
-        yield f"{_DOT.sub('.', found['local'])}@{_DOT.sub('.', found['host'])}"
+        if _is_meant_as_address(text, found):
+            yield f"{_DOT.sub('.', found['local'])}@{_DOT.sub('.', found['host'])}"
+
+
+_ROLE: Final = re.compile(
+    r"info|contact|kontakt|contacto|contato|contatti|office|e?mail|post|hello|hallo|hola|ciao|sales|support|service|team"
+    r"|admin|webmaster|press|presse|privacy|legal|datenschutz|jobs|.*[\d._+\-].*",
+    re.IGNORECASE,
+)
+_MAIL_WORD: Final = re.compile(r"mail|courriel|correo|contact|kontakt|contatt|:\s*$", re.IGNORECASE)
+
+
+def _is_meant_as_address(text: str, found: re.Match[str]) -> bool:
+    """`jane(at)example.com` is an address; `meet us (at) example.com` may be a sentence, unless more speaks for one."""
+    local, written = found["local"], found[0]
+    if not any(map(str.isalpha, local)):
+        return False
+    if " " not in written or _DOT_WORD.search(found["host"]) or _ROLE.fullmatch(local):
+        return True
+    return _MAIL_WORD.search(text, max(0, found.start() - 20), found.start()) is not None
+
+
+def _mailto(rest: str) -> Iterator[str]:
+    """The addresses of a `mailto:` link (RFC 6068), also where a client's form was written: `Name <address>; …`."""
+    path, _, query = rest.partition("?")
+    named = [path, *(value for key, _, value in map(_pair, query.split("&")[:20]) if key == "to")]
+    for entry in re.split("[,;]", unquote(",".join(named)[:8_192])):
+        yield entry.rpartition("<")[2].partition(">")[0]
+
+
+def _pair(text: str) -> tuple[str, str, str]:
+    key, sign, value = text.removeprefix("amp;").partition("=")
+    return key.lower(), sign, value
 
 
 def _cloudflare(code: str) -> str:
@@ -180,7 +230,16 @@ def _phones_in(text: str, home: str | None) -> Iterator[str]:
             continue
         for match in PhoneNumberMatcher(piece, home, max_tries=20):
             if _is_meant_as_phone(piece, match.start, match.raw_string):
-                yield _e164(match.number)
+                number = _without_alternative(match.raw_string, home) or match.number
+                yield _e164(number)
+
+
+_ALTERNATIVE: Final = re.compile(r"\s/\s?-?\d{1,4}$")
+
+
+def _without_alternative(raw: str, home: str | None) -> PhoneNumber | None:
+    """`030 901820 / 21` is two numbers of one connection, not one number of more digits."""
+    return _parse(_ALTERNATIVE.sub("", raw), home) if _ALTERNATIVE.search(raw) else None
 
 
 def _pieces_with_digits(text: str) -> Iterator[str]:
@@ -205,120 +264,25 @@ def _is_meant_as_phone(piece: str, start: int, raw: str) -> bool:
     return raw[0] in "0(" and any(mark in raw for mark in " -/()")
 
 
-# -- profiles -----------------------------------------------------------------------------------------------
-
-# network → (hosts, what a profile's path must look like). Sharing links and single posts do not match.
-_NAME: Final = r"@?[\w.\-%]{1,100}"
-_NETWORKS: Final = {
-    "facebook": (
-        ("facebook.com", "fb.com", "fb.me"),
-        rf"/(?!(?:sharer|share|dialog|plugins|tr|hashtag|events|login|help|policies|privacy|v\d|l\.php|policy)\b)(?:(?:pages|people|groups)/)?{_NAME}(?:/\d+)?",
-    ),
-    "x": (
-        ("twitter.com", "x.com"),
-        r"/(?!(?:intent|share|home|search|hashtag|i|login|widgets|privacy|tos|explore)(?:/|$))@?\w{1,30}",
-    ),
-    "linkedin": (("linkedin.com",), rf"/(?:company|in|school|showcase|pub|groups|organization)/{_NAME}(?:/[\w\-]*)?"),
-    "instagram": (
-        ("instagram.com", "instagr.am"),
-        r"/(?!(?:p|reel|reels|explore|stories|accounts|share|tv|legal|about)(?:/|$))[\w.]{1,40}",
-    ),
-    "youtube": (
-        ("youtube.com",),
-        rf"/(?:(?:channel|c|user)/{_NAME}|@[\w.\-%]+|(?!(?:watch|embed|playlist|shorts|results|redirect|feed|live|iframe_api|t|v|hashtag|about|howyoutubeworks)(?:/|$)){_NAME})(?:/(?:videos|featured|about))?",
-    ),
-    "tiktok": (("tiktok.com",), r"/@[\w.]{1,40}"),
-    "pinterest": (("pinterest.com",), r"/(?!(?:pin|search|ideas)(?:/|$))[\w\-]{1,60}(?:/[\w\-]+)?"),
-    "github": (
-        ("github.com",),
-        r"/(?!(?:features|about|login|join|topics|sponsors|marketplace|orgs|settings|search)(?:/|$))[\w\-]{1,39}",
-    ),
-    "gitlab": (("gitlab.com",), r"/(?!(?:users|explore|help)(?:/|$))[\w.\-]{1,60}"),
-    "xing": (("xing.com",), r"/(?:profile|pages|companies|company)/[\w.\-%]{1,100}"),
-    "telegram": (("t.me", "telegram.me"), r"/(?!(?:share|iv|addstickers)(?:/|$))(?:s/|joinchat/)?\+?\w{3,40}"),
-    "whatsapp": (("wa.me", "whatsapp.com"), r"/(?:(?:message|qr)/\w+|channel/\w+|\+?\d{6,15})"),
-    "vk": (("vk.com", "vk.ru"), r"/(?!(?:share|js|widget)(?:/|\.|$))[\w.]{2,60}"),
-    "vimeo": (("vimeo.com",), r"/(?!\d+$|(?:watch|categories|upgrade)(?:/|$))[\w\-]{2,60}"),
-    "flickr": (("flickr.com",), r"/(?:photos|people)/[\w@\-]{2,60}"),
-    "tumblr": (("tumblr.com",), r"/(?!(?:share|widgets|dashboard|login)(?:/|$))[\w\-]{2,60}"),
-    "reddit": (("reddit.com",), r"/(?:r|u|user)/[\w\-]{2,40}"),
-    "discord": (("discord.gg", "discord.com"), r"/(?:invite/)?(?!(?:api|channels|widget|login)(?:/|$))[\w\-]{2,40}"),
-    "twitch": (("twitch.tv",), r"/(?!(?:videos|directory|p)(?:/|$))\w{3,30}"),
-    "threads": (("threads.net", "threads.com"), r"/@[\w.]{1,40}"),
-    "bluesky": (("bsky.app",), r"/profile/[\w.:\-]{3,100}"),
-    "medium": (("medium.com",), r"/@?[\w.\-]{2,60}"),
-    "soundcloud": (("soundcloud.com",), r"/(?!(?:discover|search|upload)(?:/|$))[\w\-]{2,60}"),
-    "spotify": (("open.spotify.com",), r"/(?:artist|show|user)/\w+"),
-    "snapchat": (("snapchat.com",), r"/add/[\w.\-]{2,40}"),
-    "weibo": (("weibo.com",), r"/(?:u/)?\w{3,40}"),
-    "yelp": (("yelp.com",), r"/biz/[\w\-%]+"),
-    "line": (("lin.ee", "line.me"), r"/(?:R/ti/p/|ti/p/)?[@%\w]{4,40}"),
-}
-_BY_HOST: Final = {host: (name, re.compile(path + "/?")) for name, (hosts, path) in _NETWORKS.items() for host in hosts}
-_REGIONAL_PINTEREST: Final = re.compile(r"pinterest\.(?:[a-z]{2}|co\.[a-z]{2}|com\.[a-z]{2})")
-_FEDIVERSE_PATH: Final = re.compile(r"/@\w{1,40}(?:@[\w.\-]+)?/?")
-_FEDIVERSE_HOST: Final = re.compile(
-    r"(?:^|\.)(?:mastodon|mstdn|fosstodon|hachyderm|chaos\.social|mas\.to|social)\b|\.social$"
-)
-_PHONE_QUERY: Final = re.compile(r"(?:^|&)phone=\+?\d{6,15}(?:&|$)")
-
-
-def network(url: str) -> str | None:
-    """The social network a URL is a profile of; None for sharing links, single posts and all other sites.
-
-    >>> network("https://www.facebook.com/acme"), network("https://www.facebook.com/sharer/sharer.php?u=x")
-    ('facebook', None)
-    >>> network("https://mobile.twitter.com/acme"), network("https://twitter.com/intent/tweet?text=x")
-    ('x', None)
-    """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return None
-    host = parts.netloc.removeprefix("www.")
-    # m.facebook.com, de-de.facebook.com, uk.linkedin.com
-    name, pattern = _BY_HOST.get(host) or _BY_HOST.get(host.partition(".")[2]) or (None, None)
-    if pattern is None:
-        return _elsewhere(host, parts.path)
-    if name == "facebook" and parts.path == "/profile.php":
-        return name if "id=" in parts.query else None
-    if name == "whatsapp" and parts.path.strip("/") == "send":
-        return name if _PHONE_QUERY.search(parts.query) else None
-    return name if pattern.fullmatch(parts.path) else None
-
-
-def _elsewhere(host: str, path: str) -> str | None:
-    if _REGIONAL_PINTEREST.fullmatch(host.partition(".")[2] if host.count(".") > 2 else host):
-        return "pinterest" if _BY_HOST["pinterest.com"][1].fullmatch(path) else None
-    if _FEDIVERSE_PATH.fullmatch(path) and _FEDIVERSE_HOST.search(host):
-        return "mastodon"
-    return None
-
-
-def social_links(links: Iterable[str]) -> dict[str, str]:
-    """The first profile on each network. `links` are canonical URLs in the order of the page."""
-    found: dict[str, str] = {}
-    for link in links:
-        name = network(link)
-        if name:
-            found.setdefault(name, link.partition("#")[0])
-    return found
-
-
 # -- contact forms ------------------------------------------------------------------------------------------
 
 _FORM_MARKS: Final = re.compile(
-    r"wpcf7|wpforms|gform|ninja-forms|contact|kontakt|anfrage|enquiry|inquiry|hs-form|contatt", re.IGNORECASE
+    r"wpcf7|wpforms|gform|ninja-forms|contact|kontakt|contatt|contato|anfrage|enquiry|inquiry|hs-form|yhteydenotto"
+    r"|nous-ecrire|get-in-touch|iletisim",
+    re.IGNORECASE,
 )
 _OTHER_FORMS: Final = re.compile(
-    r"comment|review|search|login|newsletter|subscribe|mc4wp|mailchimp|checkout", re.IGNORECASE
+    r"comment|kommentar|review|rating|bewertung|search|login|newsletter|subscri|abonn|mc4wp|mailchimp|checkout|cart"
+    r"|order|register|sign-?up|guestbook|gaestebuch|reply|respond",
+    re.IGNORECASE,
 )
 _MESSAGE: Final = re.compile(
-    r"message|nachricht|mensaje|mensagem|messaggio|bericht|wiadomosc|comment|anfrage|inquiry|enquiry|subject|betreff|betrifft|sujet|asunto|oggetto",
+    r"message|nachricht|mensaje|mensagem|messaggio|bericht|wiadomosc|zprava|besked|meddelande|melding|viesti|mesaj"
+    r"|anfrage|inquiry|enquiry|subject|betreff|betrifft|sujet|asunto|assunto|oggetto|onderwerp|temat|сообщени",
     re.IGNORECASE,
 )
 _EMAIL_FIELD: Final = re.compile(r"e-?mail|correo|courriel", re.IGNORECASE)
-_PERSON: Final = re.compile(r"name|phone|tel|nom|nombre|nome|vorname|firma|company", re.IGNORECASE)
+_PHONE_FIELD: Final = re.compile(r"phone|(?<![a-z])tel(?![a-z])|telefon|mobile|handy|whatsapp", re.IGNORECASE)
 
 
 def has_contact_form(document: Document) -> bool:
@@ -341,11 +305,13 @@ def _is_contact_form(form: Element) -> bool:
     if _OTHER_FORMS.search(marks) and not _FORM_MARKS.search(marks):
         return False
     asks_email = any(kind == "email" or _EMAIL_FIELD.search(name) for kind, name in fields)
-    asks_message = any(kind == "textarea" or _MESSAGE.search(name) for kind, name in fields)
-    asks_person = any(_PERSON.search(name) for kind, name in fields if kind != "email")
-    if asks_message or (asks_email and asks_person):
-        return asks_email or asks_person or any(kind == "textarea" for kind, _ in fields)
-    return bool(fields) and asks_email and _FORM_MARKS.search(marks) is not None
+    asks_phone = any(kind == "tel" or _PHONE_FIELD.search(name) for kind, name in fields)
+    has_text = any(kind == "textarea" for kind, _ in fields)
+    is_named = _FORM_MARKS.search(marks) is not None
+    # an address and a name alone are what a newsletter asks for; a text alone may be anything
+    if has_text or any(_MESSAGE.search(name) for _, name in fields):
+        return asks_email or asks_phone or (is_named and has_text)
+    return asks_email and (asks_phone or is_named)
 
 
 def _fields(form: Element) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""From the bytes a server sent to an HTML tree: decoding, hostile markup, resolving links, clean text.
+"""From the bytes a server sent to an HTML tree: hostile markup, resolving links, clean text.
 
 Nothing here raises, whatever the bytes. What could not be read whole says so in `Document.problem`.
 """
@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-import charset_normalizer
 from lxml import etree
-from w3lib.encoding import html_body_declared_encoding, http_content_type_encoding, read_bom, to_unicode
+from w3lib.encoding import read_bom, to_unicode
 
 from app.errors import InvalidUrl
 from app.scanning import urls
+from app.scanning.page_encoding import decode
 from app.scanning.values import Problem
 
 Element = Any  # lxml's stubs know neither its iterators nor its XPath results precisely
 
-DETECTION_SAMPLE: Final = 64 * 1024  # the detector's cost grows with its input
 MAX_ATTRIBUTES: Final = 2_000  # of one tag: libxml2 needs quadratic time for them
 TRUSTED_BYTES: Final = 16 * 1024  # too short to hold enough attributes to matter
 MAX_NODES: Final = 2_000  # of one kind of element in the head that are looked at
@@ -44,12 +43,13 @@ class Document:
         return resolve(link, self.base)
 
     def metas(self) -> Iterator[tuple[str, str]]:
-        """Every `<meta>` as (lower-case name or property, cleaned content)."""
+        """Every `<meta>` as (lower-case name or property, cleaned content), none of them empty."""
         for meta in islice(self.root.iter("meta"), MAX_NODES):
-            name = meta.get("property") or meta.get("name") or meta.get("itemprop")
             content = clean(meta.get("content"))
-            if name and content:
-                yield name.strip().lower(), content
+            # one element may be both: <meta name="description" property="og:description">
+            names = {(meta.get(key) or "").strip().lower() for key in ("name", "property")} - {""}
+            if content:
+                yield from ((name, content) for name in sorted(names))
 
     def links(self, rel: str) -> Iterator[Element]:
         """`<link>` elements whose `rel` holds this word."""
@@ -80,6 +80,8 @@ def clean(text: str | None, limit: int = 8_192) -> str | None:
 
 
 _LINK_BLANKS: Final = str.maketrans("", "", "\t\n\r")
+# what a template would have filled in: {{ url }}, ${url}, <%= url %>, %PUBLIC_URL%
+_PLACEHOLDER: Final = re.compile(r"\{\{|\$\{|\{%|<[%?]|%[A-Z][A-Z_]{3,}%")
 
 
 def resolve(link: str | None, base: str) -> str | None:
@@ -87,14 +89,14 @@ def resolve(link: str | None, base: str) -> str | None:
 
     >>> resolve(" /a b", "https://example.com/x/")
     'https://example.com/a%20b'
-    >>> resolve("java\nscript:alert(1)", "https://example.com/") is None
-    True
+    >>> [resolve(link, "https://example.com/") for link in ("java\nscript:alert(1)", "{{ link }}", "%PUBLIC_URL%/a")]
+    [None, None, None]
     """
     if not link or len(link) > 4 * urls.MAX_LENGTH:
         return None
     # as browsers do (URL standard, basic URL parser): line breaks within a link do not count
     link = link.translate(_LINK_BLANKS).strip(" \x0b\x0c").replace(" ", "%20")
-    if not link:
+    if not link or _PLACEHOLDER.search(link):
         return None
     if link[0] == "/" and link[1:2] != "/":
         link = base[: base.index("/", 8)] + link  # already absolute: the canonicaliser's fast path
@@ -151,54 +153,9 @@ def _as_ascii(head: bytes) -> bytes:
     return to_unicode(head[len(mark) :], encoding).encode("ascii", "replace")
 
 
-def decode(body: bytes, content_type: str | None) -> str:
-    r"""The HTML encoding algorithm: byte order mark, Content-Type, `<meta>`, then what the bytes look like.
-
-    >>> decode(b'<meta charset="iso-8859-2">\xb1', None)[-1]
-    'ą'
-    >>> decode(b"caf\xe9", "text/html; charset=latin-1")
-    'café'
-    """
-    encoding, mark = read_bom(body)
-    if encoding and mark:
-        return to_unicode(body[len(mark) :], encoding)
-    declared = http_content_type_encoding(content_type) or html_body_declared_encoding(body)
-    if declared and declared.startswith(("utf-16", "utf-32")):
-        declared = "utf-8"  # a declaration that was read as ASCII cannot be one of these
-    if declared and declared != "utf-8":
-        return _decode_as(body, declared)
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return _decode_as(body, _detected(body[max(0, error.start - 1_024) :][:DETECTION_SAMPLE]))
-
-
-def _decode_as(body: bytes, encoding: str) -> str:
-    try:
-        return to_unicode(body, encoding)
-    except (LookupError, UnicodeError, ValueError, AssertionError):
-        # Python knows codecs that are not text encodings (hex, idna, …): a page may name them
-        return body.decode("utf-8", "replace")
-
-
-def _detected(sample: bytes) -> str:
-    if not sample.count(b"\x00") and _mostly_utf8(sample):
-        return "utf-8"
-    best = charset_normalizer.from_bytes(sample[:8_192], steps=4, chunk_size=512).best()
-    if best is None or best.encoding.startswith(("utf_7", "utf_16", "utf_32", "cp037", "cp500", "cp1140")):
-        return "cp1252"
-    return best.encoding
-
-
-def _mostly_utf8(sample: bytes) -> bool:
-    """A few broken bytes (a cut in the middle of a character) do not make a page another encoding's."""
-    wrong = sample.decode("utf-8", "replace").count("\ufffd")
-    return wrong * 20 < sum(byte > 127 for byte in sample[:4_096])
-
-
 def parse(body: bytes, *, url: str, content_type: str | None = None) -> Document | None:
     """Read a page into a tree; None if there is nothing to make a tree of."""
-    markup = decode(body, content_type).replace("\x00", "")
+    markup = decode(body, content_type, url=url).replace("\x00", "")
     data, overloaded = _without_monster_tags(markup.encode("utf-8", "replace"))
     parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=False, no_network=True)
     try:
@@ -254,6 +211,8 @@ def _without_monster_tags(data: bytes) -> tuple[bytes, Problem | None]:
 
 _HIDDEN: Final = ("script", "style", "template", "noscript", "svg", "textarea", "select", "iframe", "object", "head")
 
+_UNSEEN: Final = str.maketrans("", "", "\u00ad\u200b\u200e\u200f\u2060\ufeff")
+
 
 def visible_text(document: Document) -> str:
     """The words of the page, elements apart; scripts, styles and templates are no text. Changes the tree."""
@@ -264,4 +223,4 @@ def visible_text(document: Document) -> str:
         length += len(piece)
         if length > MAX_TEXT:
             break
-    return " ".join(" ".join(pieces)[:MAX_TEXT].split())
+    return " ".join(" ".join(pieces)[:MAX_TEXT].translate(_UNSEEN).split())

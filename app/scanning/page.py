@@ -8,12 +8,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 from urllib.parse import urlsplit
 
-from app.scanning import contacts, html, page_types, structured, technologies
+from app.scanning import contacts, html, page_types, profiles, structured, technologies
 from app.scanning.html import Document, Element, clean
 from app.scanning.values import Limits, Page, Problem
 
@@ -78,7 +78,7 @@ class _Reader:
         self._metas: dict[str, list[str]] = {}
         for name, content in document.metas():
             self._metas.setdefault(name, []).append(content)
-        self._hrefs = list(_anchors(document))
+        self._hrefs, self._rel_me = _anchors(document)
         self._facts = structured.read(document)
 
     def fill(self) -> None:
@@ -127,6 +127,7 @@ class _Reader:
             or root.get("{http://www.w3.org/XML/1998/namespace}lang")
             or _http_equiv(root, "content-language")
             or self._headers.get("content-language")
+            or next(iter(self._metas.get("og:locale", ())), None)
         )
         return language_tag(stated)
 
@@ -149,7 +150,10 @@ class _Reader:
         stated = [*self._facts.logos, *self._metas.get("og:logo", ())]
         marked = self._document.root.xpath("//*[@itemprop='logo']")[:5]
         stated += [node.get("src") or node.get("href") or node.get("content") or "" for node in marked]
-        return next(filter(None, map(self._document.resolve, stated)), None)
+        return next(iter(self._resolved(stated)), None)
+
+    def _resolved(self, links: Iterable[str]) -> list[str]:
+        return [address for link in links if (address := self._document.resolve(link))]
 
     def _robots_meta(self) -> str | None:
         stated = [*self._metas.get("robots", ()), self._headers.get("x-robots-tag", "")]
@@ -203,8 +207,10 @@ class _Reader:
 
     def _contacts(self) -> None:
         page, facts, document = self._page, self._facts, self._document
-        declared = (address for link in facts.same_as if (address := document.resolve(link)))
-        page.social_links = contacts.social_links([*self._outward, *declared])
+        own = self._resolved(self._rel_me)
+        declared = self._resolved(facts.same_as or facts.authors_same_as)
+        # what a site declares to be its own outranks whom it merely links to
+        page.social_links = profiles.social_links([*declared, *own, *self._outward], own=set(own))
         text = html.visible_text(document)
         page.emails = contacts.emails(document, text, self._hrefs, facts.emails)
         home = contacts.region(
@@ -222,15 +228,17 @@ _FEED_TYPES: Final = frozenset(
 _SITEMAP_NAME: Final = re.compile(r"/[^/?]*site-?_?map[^/?]*\.(?:xml|txt|xml\.gz|txt\.gz|gz)(?:[?#]|$)", re.IGNORECASE)
 
 
-def _anchors(document: Document) -> Iterator[str]:
-    seen: set[str] = set()
-    for count, anchor in enumerate(document.root.iter("a", "area")):
-        if count >= MAX_ANCHORS:
-            return
+def _anchors(document: Document) -> tuple[list[str], list[str]]:
+    """(every target once, in the order of the page; those said to be the page's own profiles)"""
+    found: dict[str, None] = {}
+    own = [link.get("href") or "" for link in document.links("me")]
+    for anchor in islice(document.root.iter("a", "area"), MAX_ANCHORS):
         href = anchor.get("href")
-        if href and len(href) <= 4_096 and href not in seen:
-            seen.add(href)
-            yield href.strip()
+        if href and len(href) <= 4_096:
+            found.setdefault(href.strip())
+            if "me" in (anchor.get("rel") or "").lower().split():
+                own.append(href)
+    return list(found), own
 
 
 def _http_equiv(root: Element, name: str) -> str | None:
@@ -244,15 +252,17 @@ _LANGUAGE: Final = re.compile(r"([A-Za-z]{2,3})(?:-([A-Za-z]{4}))?(?:-([A-Za-z]{
 
 
 def language_tag(text: str | None) -> str | None:
-    """A BCP 47 tag in its usual case; what is no tag stays as it was written.
+    """A BCP 47 tag in its usual case; a word that is no tag stays as it was written, what is none is not kept.
 
-    >>> language_tag("EN_us"), language_tag("zh-hans-cn"), language_tag("de, en"), language_tag(" ")
-    ('en-US', 'zh-Hans-CN', 'de', None)
+    >>> language_tag("EN_us"), language_tag("zh-hans-cn"), language_tag("de, en"), language_tag("english")
+    ('en-US', 'zh-Hans-CN', 'de', 'english')
+    >>> language_tag(" ") is language_tag("{{ lang }}") is None
+    True
     """
     text = clean((text or "").partition(",")[0], 64)
     found = _LANGUAGE.fullmatch(text.replace("_", "-")) if text else None
     if found is None:
-        return text
+        return text if text and text.isalpha() else None
     parts = (found[1].lower(), (found[2] or "").title(), (found[3] or "").upper())
     return "-".join(filter(None, parts)) + found[4]
 

@@ -18,11 +18,11 @@ MAX_NODES: Final = 5_000
 MAX_TYPES: Final = 100
 
 _PREFIX: Final = re.compile(r"^(?:https?://(?:www\.)?schema\.org/|schema:)", re.IGNORECASE)
-_TRAILING_COMMA: Final = re.compile(r",(\s*[}\]])")
-_WRAPPING: Final = re.compile(
-    r"^\s*(?:<!--|/\*\s*<!\[CDATA\[\s*\*/|//\s*<!\[CDATA\[|<!\[CDATA\[)|"
-    r"(?:-->|/\*\s*\]\]>\s*\*/|//\s*\]\]>|\]\]>)?\s*;?\s*$"
-)
+# strings are passed over whole: what looks like a trailing comma within one is text
+_TRAILING_COMMA: Final = re.compile(r'("(?:[^"\\]|\\.)*+")|,(?=\s*+[}\]])', re.DOTALL)
+_OPENING: Final = re.compile(r"<!--|(?:/\*\s{0,9}|//\s{0,9})?<!\[CDATA\[(?:\s{0,9}\*/)?")
+_CLOSING: Final = re.compile(r"(?:-->|(?:/\*\s{0,9}|//\s{0,9})?\]\]>(?:\s{0,9}\*/)?)$")
+_LONGEST_CLOSING: Final = 32
 
 
 @dataclass(slots=True)
@@ -31,8 +31,9 @@ class Facts:
 
     types: list[str] = field(default_factory=list)
     top_types: list[str] = field(default_factory=list)  # of the nodes that stand for the page itself
-    logos: list[str] = field(default_factory=list)
-    same_as: list[str] = field(default_factory=list)
+    logos: list[str] = field(default_factory=list)  # of who runs the site, not of what the page tells about
+    same_as: list[str] = field(default_factory=list)  # the same
+    authors_same_as: list[str] = field(default_factory=list)
     emails: list[str] = field(default_factory=list)
     phones: list[str] = field(default_factory=list)
     countries: list[str] = field(default_factory=list)
@@ -48,8 +49,8 @@ def read(document: Document) -> Facts:
         left -= len(text)
         if left < 0:
             break
-        for node, depth in _nodes(loads(text)):
-            _take(facts, node, depth)
+        for node, depth, is_own in _nodes(loads(text)):
+            _take(facts, node, depth, is_own)
     return facts
 
 
@@ -61,7 +62,7 @@ def loads(text: str) -> Any:
     >>> loads("{nonsense") is None
     True
     """
-    text = _WRAPPING.sub("", text)
+    text = _unwrapped(text)
     for attempt in (str, _without_trailing_commas, html.unescape):
         try:
             return json.loads(attempt(text), strict=False)
@@ -70,38 +71,62 @@ def loads(text: str) -> Any:
     return None
 
 
+def _unwrapped(text: str) -> str:
+    """Without the comment or CDATA marks around. Only the ends are looked at: their cost must not be the text's."""
+    text = text.strip().removesuffix(";").rstrip()
+    opening = _OPENING.match(text)
+    closing = _CLOSING.search(text[-_LONGEST_CLOSING:])
+    end = len(text) - (len(closing[0]) if closing else 0)
+    return text[opening.end() if opening else 0 : end].rstrip().removesuffix(";")
+
+
 def _without_trailing_commas(text: str) -> str:
     return _TRAILING_COMMA.sub(r"\1", text)
 
 
-def _nodes(data: Any) -> Iterator[tuple[dict[str, Any], int]]:
-    """Every object with its depth (0: the page's own, in an array or @graph too), parents first."""
-    pending: list[tuple[Any, int]] = [(data, 0)]
+# what leads from a page's own node to another that stands for the site
+_OWN: Final = frozenset({"@graph", "publisher", "isPartOf", "mainEntity", "copyrightHolder", "sourceOrganization"})
+
+
+def _nodes(data: Any) -> Iterator[tuple[dict[str, Any], int, bool]]:
+    """Every object, parents first, with its depth (0: the page's own, in an array or @graph too) and whether it
+    stands for the page or its site.
+    """
+    pending: list[tuple[Any, int, bool]] = [(data, 0, True)]
     for _ in range(MAX_NODES):
         if not pending:
             return
-        value, depth = pending.pop()
+        value, depth, is_own = pending.pop()
         if isinstance(value, list):
-            pending += [(item, depth) for item in reversed(value[:MAX_NODES])]
+            pending += [(item, depth, is_own) for item in reversed(value[:MAX_NODES])]
         elif isinstance(value, dict):
-            yield value, depth
-            children = [(child, depth + (key != "@graph")) for key, child in value.items()]
-            pending += [(child, level) for child, level in reversed(children) if isinstance(child, (dict, list))]
+            yield value, depth, is_own
+            pending += [
+                (child, depth + (key != "@graph"), is_own and key in _OWN)
+                for key, child in reversed(value.items())
+                if isinstance(child, (dict, list))
+            ]
 
 
-def _take(facts: Facts, node: dict[str, Any], depth: int) -> None:
+def _take(facts: Facts, node: dict[str, Any], depth: int, is_own: bool) -> None:
     types = [name for name in map(_type_name, _strings(node.get("@type"))) if name]
-    for name in types:
-        if name not in facts.types and len(facts.types) < MAX_TYPES:
-            facts.types.append(name)
-        if depth == 0 and name not in facts.top_types and len(facts.top_types) < MAX_TYPES:
-            facts.top_types.append(name)
-    facts.logos += _addresses(node.get("logo"))[:5]
-    facts.same_as += _strings(node.get("sameAs"))[:50]
+    _add(facts.types, types)
+    if depth == 0:
+        _add(facts.top_types, types)
+    if is_own:
+        facts.logos += _addresses(node.get("logo"))[:5]
+        same_as = facts.authors_same_as if types == ["Person"] else facts.same_as
+        same_as += _strings(node.get("sameAs"))[:50]
     facts.emails += _strings(node.get("email"))[:10]
     facts.phones += _strings(node.get("telephone"))[:10]
     country = node.get("addressCountry")
     facts.countries += _strings(country.get("name") if isinstance(country, dict) else country)[:1]
+
+
+def _add(known: list[str], names: list[str]) -> None:
+    for name in names:
+        if name not in known and len(known) < MAX_TYPES:
+            known.append(name)
 
 
 def _type_name(text: str) -> str | None:

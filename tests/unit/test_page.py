@@ -77,6 +77,10 @@ def test_og_description_is_not_the_description():
         ("<title>\x1b[2J\x1b]0;x\x07</title>", "[2J]0;x"),
         ("<title>a\x00b&#0;</title>", "ab\ufffd"),
         ("<!-- <title>no</title> --><p>x", None),
+        ("<title>First</title><title>Second</title>", "First"),
+        ("<title> \n </title><p>x", None),
+        ("<title>A <b>bold</b> name", "A <b>bold</b> name"),
+        ("<body><title>Late</title>", "Late"),
     ],
 )
 def test_title_is_clean_text(markup, title):
@@ -108,6 +112,66 @@ def test_encodings(body, content_type):
     assert found.title == "Привет"
 
 
+@pytest.mark.parametrize(
+    ("markup", "description"),
+    [
+        ('<meta name="description" property="og:description" content="both">', "both"),
+        ('<meta itemprop="description" content="of an item">', None),
+        ('<meta name="description" content=""><meta name="DESCRIPTION" content=" second ">', "second"),
+        ('<meta name="description">', None),
+    ],
+)
+def test_description(markup, description):
+    assert read(markup).description == description
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        '<link rel="icon" href="%PUBLIC_URL%/i.png"><link rel="canonical" href="{{ page.url }}">',
+        '<link rel="icon" href="${base}/i.png"><link rel="canonical" href="&lt;%= url %&gt;">',
+        '<link rel="icon" href=""><link rel="canonical">',
+        '<link rel="icon" href="about:blank"><link rel="canonical" href="ftp://example.com/">',
+        '<html lang="{{ lang }}"><base href="{{ base }}">',
+    ],
+)
+def test_what_a_template_left_open_is_nothing(markup):
+    assert read(markup) == read("<p>")
+
+
+@pytest.mark.parametrize(
+    ("base", "canonical"),
+    [
+        ("/shop/", "https://www.example.com/shop/a"),
+        ("https://cdn.example.net", "https://cdn.example.net/a"),
+        ("javascript:alert(1)//", "https://www.example.com/a"),
+        ("data:text/html,x", "https://www.example.com/a"),
+        ("http://[", "https://www.example.com/a"),
+    ],
+)
+def test_relative_links_and_the_base(base, canonical):
+    assert (
+        read(f'<base target=_top><base href="{base}"><base href="/x/"><link rel=canonical href=a>').canonical
+        == canonical
+    )
+
+
+def test_robots_directives_of_all_places_once_each():
+    found = read(
+        '<meta name="ROBOTS" content="NoIndex,  nofollow"><meta name="robots" content="nofollow, max-snippet:-1">',
+        headers={**HTML, "X-Robots-Tag": "noindex, unavailable_after: 2027-01-01"},
+    )
+    assert found.robots_meta == "noindex, nofollow, max-snippet:-1, unavailable_after: 2027-01-01"
+
+
+def test_open_graph_keeps_the_first_and_nothing_empty():
+    found = read(
+        '<meta property="og:image" content="/a.png"><meta property="og:image" content="/b.png"><meta property="og:title">'
+        '<meta property="og:url" content=" "><meta name="og:site_name" content="Acme">'
+    )
+    assert found.open_graph == {"og:image": "/a.png", "og:site_name": "Acme"}
+
+
 @pytest.mark.parametrize("stated", ['lang="pt-br"', 'xml:lang="pt_BR"'])
 def test_language_from_the_root(stated):
     assert read(f"<html {stated}><p>x").language == "pt-BR"
@@ -116,6 +180,7 @@ def test_language_from_the_root(stated):
 def test_language_from_meta_then_header():
     assert read('<meta http-equiv="Content-Language" content="fr">').language == "fr"
     assert read("<p>x", headers={**HTML, "Content-Language": "en, fr"}).language == "en"
+    assert read('<html lang=""><meta property="og:locale" content="nl_BE">').language == "nl-BE"
 
 
 def test_links_resolve_against_the_base_but_stay_http():
@@ -159,13 +224,28 @@ def test_json_ld():
         '{"@type":"Thing","name":"a\nb"}',
         '//<![CDATA[\n[{"@type":"Thing"}]\n//]]>',
         "{&quot;@type&quot;:&quot;Thing&quot;}",
+        '/* <![CDATA[ */ {"@type":"Thing"}; /* ]]> */',
+        '{"@type":"Thing","name":"left, ]","list":[1,2,],}',
     ],
 )
 def test_json_ld_as_sites_write_it(text):
     assert read(f'<script type="application/ld+json">{text}</script>').json_ld_types == ["Thing"]
 
 
-@pytest.mark.parametrize("text", ["{nonsense", "[" * 200_000, '{"a":' * 100_000, "9" * 10_000, '"\\ud800"', "null"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{nonsense",
+        "[" * 200_000,
+        '{"a":' * 100_000,
+        "9" * 10_000,
+        '"\\ud800"',
+        "null",
+        " " * 300_000 + "x" + " " * 300_000 + "y",
+        "--> ; " * 100_000,
+        ", " * 300_000,
+    ],
+)
 def test_json_ld_that_is_none(text):
     assert read(f'<script type="application/ld+json">{text}</script>').json_ld_types == []
 

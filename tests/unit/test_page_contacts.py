@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.scanning import page
-from app.scanning.contacts import network, region
+from app.scanning.contacts import region
+from app.scanning.profiles import network
 from app.scanning.values import Page
 
 
@@ -27,7 +28,23 @@ def read(markup: str, *, url: str = "https://www.example.com/", **options) -> Pa
         ("<p>jane.doe [ät] example [punkt] de</p>", ["jane.doe@example.de"]),
         ('<span data-cfemail="543e353a3114312c35392438317a373b39">[protected]</span>', ["jane@example.com"]),
         ("<p>info@müller.example</p>", ["info@müller.example"]),
+        (
+            '<a href="mailto:Jane%20Doe%20%3Cjane@example.com%3E;joe@example.org">x</a>',
+            ["jane@example.com", "joe@example.org"],
+        ),
+        ('<a href="mailto:?to=jane@example.com&amp;cc=boss@example.com">x</a>', ["jane@example.com"]),
+        ("<p>E-mail: jane (at) example.com</p>", ["jane@example.com"]),
+        ("<p>Write to info (at) example.com</p>", ["info@example.com"]),
+        ("<p>jane (at) example (dot) com</p>", ["jane@example.com"]),
+        ("<p>\u200binfo@exam\u00adple.com</p>", ["info@example.com"]),
+        ("<p>sales@shop.example</p>", ["sales@shop.example"]),
         # no addresses
+        ("<p>Meet us (at) example.com, 12 (at) 3.example.com, be {at} home.now</p>", []),
+        ("<p>git clone git@example.com:team/tool.git</p>", []),
+        ("<p>https://example.com/@jane.doe https://jane:secret@example.com/x //example.com/@a.b</p>", []),
+        ("<p>info@example.comTel</p>", []),
+        ("<p>your@email.com, you@example.com, name@domain.com, your-name@company.example</p>", []),
+        ('<a href="mailto:jane@example.com%0d%0aBcc:joe@example.org">x</a>', []),
         ("<p>logo@2x.png banner@3x.webp jquery@3.7.1 bundle@1.2.min.js</p>", []),
         ("<p>meet us at example dot com, at home, @twitter, a@b</p>", []),
         ("<script>var a = 'jane@example.com'</script><style>/* a@example.com */</style>", []),
@@ -53,11 +70,22 @@ def test_emails(markup, emails):
         ("<p>Call (212) 736-5000 now</p>", {"country": "US"}, ["+12127365000"]),
         ("<p>030 901820 and +49 30 901820</p>", {"country": "DE"}, ["+4930901820"]),
         ("<p>Tel 030 <b>901</b>820</p>", {"country": "DE"}, ["+4930901820"]),
+        ("<p>Tel. 030 901820 / 21, Fax 030 901820-99</p>", {"country": "DE"}, ["+4930901820", "+493090182099"]),
+        ("<p>+49 (0) 30 / 90 18 20</p>", {}, ["+4930901820"]),
+        ("<p>+1 212 736 5000 ext. 12</p>", {}, ["+12127365000"]),
+        ('<a href="tel:0049-30-901820;ext=5">call</a><a href="tel://+4930901820">call</a>', {}, ["+4930901820"]),
+        ("<p>電話 03-1234-5678 〒100-0001</p>", {"country": "JP"}, ["+81312345678"]),
         # no numbers
         ("<p>Tel.: 030 901820</p>", {}, []),
         ("<p>2026-11-22 12:30:45, ISBN 978-3-16-148410-0, order 4915112345678, 1.234.567,89 EUR</p>", {"country": "DE"}, []),
         ("<script>+49 30 901820</script><!-- +49 30 901820 -->", {}, []),
         ("<p>+99 999 999 99 99</p>", {}, []),
+        ("<p>IBAN DE89 3704 0044 0532 0130 00, USt-IdNr. DE123456789, HRB 12345</p>", {"country": "DE"}, []),
+        ("<p>01.02.2024 - 05.03.2024, 2024-2026, 10117 Berlin</p>", {"country": "DE"}, []),
+        ("<p>SIREN 552 100 554, Siret 552 100 554 00013, GPS 48.8566140, 2.3522219</p>", {"country": "FR"}, []),
+        ("<p>Company No 01234567, VAT GB 123 4567 89</p>", {"country": "GB"}, []),
+        ("<p>192.168.100.200, $ 100-200-3000</p>", {"country": "US"}, []),
+        ('<a href="tel:110">x</a><a href="tel:*31#">x</a><a href="tel:">x</a>', {"country": "DE"}, []),
     ],
 )  # fmt: skip
 def test_phones(markup, options, phones):
@@ -88,6 +116,24 @@ PROFILES = {
     "https://wa.me/4915112345678": "whatsapp",
     "https://api.whatsapp.com/send?phone=4915112345678": "whatsapp",
     "https://vk.com/acme": "vk",
+    "https://www.facebook.com/share-of-berlin": "facebook",
+    "https://discord.gg/abc12": "discord",
+    "https://discord.com/invite/abc12": "discord",
+    "https://chat.whatsapp.com/AbCdEfGhIjKlMnOpQrStUv": "whatsapp",
+    "https://www.threads.com/@acme": "threads",
+    "https://bsky.app/profile/acme.example": "bluesky",
+    "https://www.twitch.tv/acme": "twitch",
+    "https://open.spotify.com/intl-de/artist/4abc": "spotify",
+    "https://soundcloud.com/acme": "soundcloud",
+    "https://vimeo.com/acme": "vimeo",
+    "https://acme.medium.com/": "medium",
+    "https://acme.tumblr.com": "tumblr",
+    "https://www.reddit.com/r/acme/": "reddit",
+    "https://www.snapchat.com/add/acme": "snapchat",
+    "https://ok.ru/group/5123456": "ok",
+    "https://www.behance.net/acme": "behance",
+    "https://www.patreon.com/acme": "patreon",
+    "https://in.linkedin.com/in/jane-doe": "linkedin",
 }
 NO_PROFILES = [
     "https://www.facebook.com/sharer/sharer.php?u=https://example.com",
@@ -109,6 +155,26 @@ NO_PROFILES = [
     "https://vk.com/share.php?url=x",
     "https://notfacebook.com/acme",
     "https://facebook.com.evil.example/acme",
+    "https://developers.facebook.com/docs",
+    "https://www.facebook.com/groups",
+    "https://docs.github.com/en",
+    "https://github.com/pricing",
+    "https://help.x.com/en",
+    "https://discord.com/developers",
+    "https://medium.com/m/signin",
+    "https://help.medium.com/",
+    "https://www.youtube.com/premium",
+    "https://open.spotify.com/track/4abc",
+    "https://www.threads.net/intent/post?text=x",
+    "https://bsky.app/intent/compose?text=x",
+    "https://www.tumblr.com/widgets/share/tool",
+    "https://vimeo.com/12345",
+    "https://vk.com/wall-1_2",
+    "https://www.reddit.com/submit?url=x",
+    "https://connect.ok.ru/offer?url=x",
+    "https://social-plugins.line.me/lineit/share?url=x",
+    "https://www.tiktok.com/@acme/video/1",
+    "https://toots.example/@acme",
 ]
 
 
@@ -130,6 +196,36 @@ def test_the_first_profile_of_a_network_counts():
     assert found.social_links == {"x": "https://twitter.com/acme"}
 
 
+def test_what_a_site_declares_to_be_its_own_comes_first():
+    found = read(
+        '<a href="https://x.com/partner">them</a><a rel="me noopener" href="https://toots.example/@acme">us</a>'
+        '<a href="https://toots.example/@other">them</a>'
+        '<script type="application/ld+json">{"@type": "Organization", "sameAs": "https://x.com/acme"}</script>'
+    )
+    assert found.social_links == {"x": "https://x.com/acme", "mastodon": "https://toots.example/@acme"}
+
+
+def test_profiles_lose_what_tells_where_a_visitor_came_from():
+    found = read(
+        '<a href="https://www.instagram.com/acme/?igshid=x">i</a><a href="https://api.whatsapp.com/send?text=a&phone=4930901820">w</a>'
+        '<a href="https://www.facebook.com/profile.php?ref=x&id=1000123">f</a>'
+    )
+    assert found.social_links == {
+        "instagram": "https://www.instagram.com/acme/",
+        "whatsapp": "https://api.whatsapp.com/send?phone=4930901820",
+        "facebook": "https://www.facebook.com/profile.php?id=1000123",
+    }
+
+
+def test_whom_a_page_tells_about_is_not_who_runs_the_site():
+    found = read(
+        """<script type="application/ld+json">{"@type": "Article", "author": {"@type": "Person", "sameAs": "https://x.com/jane"},
+        "about": {"@type": "Organization", "logo": "/theirs.png", "sameAs": "https://www.instagram.com/them"},
+        "publisher": {"@type": "Organization", "logo": {"@type": "ImageObject", "url": "/ours.png"}}}</script>"""
+    )
+    assert (found.social_links, found.logo) == ({}, "https://www.example.com/ours.png")
+
+
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
@@ -143,6 +239,12 @@ def test_the_first_profile_of_a_network_counts():
         ("<form><input type=email name=email></form>", False),
         ("<form id=commentform class=comment-form><input name=email><textarea name=comment></textarea></form>", False),
         ("<p>Contact us</p>", False),
+        ("<form><input type=email name=email><input name=firstname></form>", False),
+        ("<form><textarea name=q></textarea></form>", False),
+        ("<form class=kontaktformular><input name=name><textarea name=text></textarea></form>", True),
+        ("<form><input name=telefon><textarea name=nachricht></textarea></form>", True),
+        ("<form id=review_form><input type=email><textarea name=review></textarea></form>", False),
+        ("<form action=/register><input type=email><input name=phone></form>", False),
     ],
 )
 def test_contact_form(form, expected):
