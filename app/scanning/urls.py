@@ -245,11 +245,13 @@ def _host(text: str, *, allow_special: bool) -> str:
     ascii_host = text.lower() if text.isascii() else _to_ascii(text)
     name = ascii_host.removesuffix(".")
     labels = name.split(".")
-    if len(name) > 253 or not all(map(_LABEL.fullmatch, labels)):
+    if len(name) > 253 or not all(map(_is_label, labels)):
         _refuse("host")
     if _NUMERIC.fullmatch(labels[-1]):
         return _ipv4(name, typed=text)
     if not allow_special:
+        if labels[-1][0].isdigit():  # `127.0.0.1_`: no top-level domain is written so, and resolvers are inventive
+            _refuse("ip")
         if labels[-1] in SPECIAL_USE:
             _refuse("special_use")
         if len(labels) < 2:
@@ -257,10 +259,29 @@ def _host(text: str, *, allow_special: bool) -> str:
     return name
 
 
+def _is_label(label: str) -> bool:
+    """Letters, digits and hyphens. A-labels must be true ones (UTS 46, 4.1): parsers disagree on others."""
+    if not _LABEL.fullmatch(label):
+        return False
+    if not label.startswith("xn--"):
+        return True
+    try:
+        decoded = label[4:].encode().decode("punycode")
+        return not decoded.isascii() and _mapped(decoded) == decoded
+    except (idna.IDNAError, UnicodeError):
+        return False
+
+
+def _mapped(text: str) -> str:
+    return idna.uts46_remap(text, std3_rules=False, transitional=False)
+
+
 def _to_ascii(text: str) -> str:
     """UTS 46 mapping, then A-labels; labels that are ASCII already are left to the caller's check."""
     try:
-        mapped = idna.uts46_remap(text, std3_rules=False, transitional=False)
+        mapped = _mapped(text)
+        if mapped.rstrip(".").rpartition(".")[2].isdecimal():  # in whatever script: no such top-level domain exists
+            _refuse("ip")
         return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in mapped.split("."))
     except (idna.IDNAError, UnicodeError):
         _refuse("host")
@@ -338,7 +359,7 @@ def site(text: str, *, allow_special: bool = False) -> Site:
     :raises InvalidUrl: `reason` is a key of `REASONS`
     """
     bare = _BARE_NAME.fullmatch(text)
-    if bare and bare[1] not in SPECIAL_USE:
+    if bare and bare[1] not in SPECIAL_USE and "xn--" not in text:
         return Site(host=text)
     if len(text) > 2 * MAX_LENGTH:
         _refuse("too_long")
