@@ -28,6 +28,7 @@ from app.repositories import schema
 from app.repositories.accounts import Accounts, SignIn
 from app.repositories.batches import Batches
 from app.repositories.depths import Depths
+from app.repositories.differences import Differences
 from app.repositories.domains import Domains
 from app.repositories.idempotency import IdempotencyKeys
 from app.repositories.inventory import Inventory
@@ -75,6 +76,7 @@ class SystemUnit(_Unit):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.depths = Depths(session, None)
+        self.differences = Differences(session)
         self.queue = Queue(session)
         self.sign_in = SignIn(session)
 

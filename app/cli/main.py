@@ -22,6 +22,7 @@ COMMANDS = {
     "submit": ("app.cli.batches:submit", "Send a list of domains to the API and watch it."),
     "watch": ("app.cli.batches:watch", "Watch a batch until it ends."),
     "scan": ("app.cli.scan:scan", "Scan domains here and now, without servers."),
+    "reconcile": ("app.cli.reconcile:reconcile", "Compare database, broker and workers; mend what differs."),
     "doctor": ("app.cli.doctor:doctor", "Check every part, and say how to mend what is wrong."),
     "demo": ("app.cli.demo:demo", "Show the whole platform at work on sample sites."),
 }

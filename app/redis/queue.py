@@ -12,7 +12,7 @@ import json
 import platform
 from collections.abc import Sequence
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import structlog
 
@@ -96,3 +96,12 @@ def _headers(task_id: str, message: ScanMessage) -> dict[str, Any]:
         "stamped_headers": None,
         "stamps": {},
     }
+
+
+def opened(payload: bytes) -> tuple[UUID, UUID, int] | None:
+    """The tenant, the job and the dispatch number inside an envelope; None where it is none of ours."""
+    try:
+        (tenant, job, number), *_ = json.loads(base64.b64decode(json.loads(payload)["body"]))
+        return UUID(tenant), UUID(job), int(number)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return None

@@ -140,6 +140,14 @@ def reopen(batch: BatchJob) -> None:
         batch.status, batch.status_reason, batch.finished_at = BatchStatus.RUNNING, None, None
 
 
+def go_on(batch: BatchJob) -> None:
+    """Open again what ended too early, or never left `pending`; what was cancelled goes on being cancelled."""
+    if batch.status == BatchStatus.PENDING or batch.status not in OPEN_BATCHES:
+        cancelled = batch.status == BatchStatus.CANCELLED
+        batch.status = BatchStatus.CANCELLING if cancelled else BatchStatus.RUNNING
+        batch.finished_at = None
+
+
 def _held(uow: TenantUnit, batch_id: UUID) -> BatchJob:
     batch = uow.batches.lock(batch_id)
     if batch is None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import requests
 
@@ -86,6 +87,32 @@ def manage(stack: Stack, home: Path, *words: str) -> subprocess.CompletedProcess
 def test_the_ready_line_is_exact_and_true(stack):
     assert f"ready {stack.url}" in stack.said().splitlines()
     assert requests.get(f"{stack.url}/health/ready", timeout=10).status_code == 200
+
+
+def test_reconcile_finds_nothing_while_work_goes_on_nor_at_rest(stack: Stack, home: Path):
+    batch = stack.submit([f"http://site-{n}.example/" for n in range(150)])
+    going = manage(stack, home, "reconcile")
+    assert (going.returncode, going.stdout) == (0, ""), going.stdout
+    assert stack.ended(batch, seconds=120)["status"] == "complete"
+    rest = manage(stack, home, "reconcile", "--json")
+    assert (rest.returncode, json.loads(rest.stdout)) == (0, []), rest.stdout
+
+
+def test_reconcile_tells_what_differs_and_mends_it(stack: Stack, home: Path):
+    batch = stack.submit(["one.example", "two.example"])
+    stack.ended(batch, seconds=60)
+    servers = json.loads((home / "var" / "stack.json").read_text())["environment"]
+    with psycopg.connect(servers["SCRAPERSKY_SYSTEM_DATABASE_URL"].replace("+psycopg", "")) as connection:
+        connection.execute("DELETE FROM batch_counts WHERE batch_id = %s", [batch])
+    told = manage(stack, home, "reconcile", "--json")
+    assert told.returncode == 1
+    assert [(one["kind"], one["about"]) for one in json.loads(told.stdout)] == [("counts_wrong", batch)]
+    shown = manage(stack, home, "reconcile", "--fix")
+    assert shown.returncode == 0, shown.stderr
+    assert "counts_wrong" in shown.stdout
+    assert shown.stderr == "1 difference, 1 mended\n"
+    assert stack.call("GET", f"/batches/{batch}")["counts"]["complete"] == 2
+    assert manage(stack, home, "reconcile").stderr == "nothing differs\n"
 
 
 def test_submit_and_watch_tell_success_by_their_exit_status(stack, home):
