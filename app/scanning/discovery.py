@@ -117,8 +117,13 @@ def _read(response: Response, scheme: Scheme, limits: Limits, *, respect: bool) 
         raise ScanFailed("http_429", retry_after=retry_after(response))
     if status >= 500 and respect:
         raise ScanFailed("robots_unavailable", retry_after=retry_after(response))
-    body = b"".join(response.body.chunks()) if 200 <= status < 300 else b""
-    return Settled(robots.parse(body, url=response.url, limits=limits), scheme, status)
+    has_rules = 200 <= status < 300
+    if has_rules and respect and response.truncated and response.body.size < limits.robots_bytes:
+        # what did not arrive may forbid anything: a network error, as if nothing had come
+        raise ScanFailed("robots_unavailable", "robots.txt broke off on its way, so nothing may be fetched (RFC 9309)")
+    body = b"".join(response.body.chunks()) if has_rules else b""
+    rules = robots.parse(body, url=response.url, limits=limits, truncated=response.truncated)
+    return Settled(rules, scheme, status)
 
 
 def retry_after(response: Response) -> float | None:
@@ -136,3 +141,12 @@ def guesses(site: Site, scheme: Scheme, names: Iterable[str]) -> Iterator[list[s
     names = tuple(names)
     for directory in dict.fromkeys((site.path, "/")):
         yield [f"{scheme}://{site.authority}{directory}{name}" for name in names]
+
+
+def bare_host(url: str) -> str:
+    """Host and port without `www.`: a site and its `www` twin are one.
+
+    >>> bare_host("https://www.example.com/a"), bare_host("http://example.com:8080/")
+    ('example.com', 'example.com:8080')
+    """
+    return url.split("/", 3)[2].removeprefix("www.")

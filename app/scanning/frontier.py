@@ -71,13 +71,21 @@ class Frontier:
         return self.known >= self._options.max_sitemaps
 
     def _ways(self, candidate: Candidate) -> list[str]:
-        """A file of this host that is named under the other scheme is tried under both, https first."""
+        """A file that is named under the other scheme is tried under both: of this host https first, elsewhere as
+        it was named. Nobody who named https is answered with less elsewhere.
+        """
         scheme, _, rest = _key(candidate.url).partition("://")
-        foreign = rest.partition("/")[0] != self._site.authority or self._site.port is not None
-        if foreign or scheme == self._scheme or candidate.discovered_by == "well_known":
+        authority = rest.partition("/")[0]
+        is_own = authority == self._site.authority
+        if (
+            candidate.discovered_by == "well_known"
+            or ":" in authority
+            or scheme == (self._scheme if is_own else "https")
+        ):
             return [_key(candidate.url)]
         ways = [f"https://{rest}", f"http://{rest}"]
-        return [way for way in ways if way not in self._missed] or ways[-1:]
+        ways = [way for way in (ways if is_own else reversed(ways)) if way not in self._missed]
+        return ways or [_key(candidate.url)]
 
     def take(self, size: int) -> list[Ask]:
         """The next asks, first in first out; but only one at a time of an origin that has not answered yet,

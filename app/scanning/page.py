@@ -225,7 +225,7 @@ class _Reader:
 _FEED_TYPES: Final = frozenset(
     {"application/rss+xml", "application/atom+xml", "application/rdf+xml", "application/feed+json"}
 )
-_SITEMAP_NAME: Final = re.compile(r"/[^/?]*site-?_?map[^/?]*\.(?:xml|txt|xml\.gz|txt\.gz|gz)(?:[?#]|$)", re.IGNORECASE)
+_SITEMAP_NAME: Final = re.compile(r"/[^/?]*site-?_?map[^?#]*\.(?:xml|txt|gz|php|aspx|ashx)(?:[?#]|$)", re.IGNORECASE)
 
 
 def _anchors(document: Document) -> tuple[list[str], list[str]]:

@@ -17,7 +17,7 @@ from typing import Final
 from app.errors import Postponed, ScanFailed
 from app.scanning import discovery, page, urls
 from app.scanning.asking import Asker
-from app.scanning.discovery import FEEDS, FREQUENT, RARE, Settled
+from app.scanning.discovery import FEEDS, FREQUENT, RARE, Settled, bare_host
 from app.scanning.frontier import Frontier
 from app.scanning.reading import FOUND, Reader
 from app.scanning.tree import Tree
@@ -165,7 +165,7 @@ class _Scan:
             return
         if self._home is not None:
             self._tree.missed.add(self._home_url)  # what it names is pending now: a later attempt need not ask it
-            yield from self._tree.follow(self._allowed(self._home.feeds), "home_page")
+            yield from self._tree.follow(self._allowed(self._vouched(self._home, self._home.feeds)), "home_page")
         for guesses in discovery.guesses(self._site, self._settled.scheme, FEEDS):
             if not self._tree.is_found:
                 yield from self._tree.follow(self._allowed(guesses), "well_known")
@@ -186,14 +186,19 @@ class _Scan:
         if is_wanted:
             self._pages_done.add(self._home_url)
             yield self._page_read(home, is_home=True)
-        yield from self._tree.follow(self._allowed(home.sitemap_links), "home_page")
+        yield from self._tree.follow(self._allowed(self._vouched(home, home.sitemap_links)), "home_page")
+
+    def _vouched(self, home: Page, links: Iterable[str]) -> list[str]:
+        """Links to files of the site itself: another host's are followed only if robots.txt or an index names them."""
+        own = {bare_host(home_url) for home_url in (self._home_url, home.final_url)}
+        return [url for url in links if bare_host(url) in own]
 
     def _more_pages(self) -> Iterator[PageRead]:
         left = self._options.max_pages - len(self._pages_done)
         if left <= 0:
             return
         listed = self._allowed(self._inventory.page_candidates(CANDIDATES_PER_PAGE * self._options.max_pages))
-        if self._site.path != "/":
+        if self._site.path != "/" or self._home is None:
             listed = [url for url in listed if urls.same_site(url, self._site)]
         links = self._allowed(self._home.links if self._home else ())
         chosen = page.choose(self._home, links, listed, self._options.max_pages + len(self._pages_done))

@@ -27,6 +27,8 @@ from app.scanning.values import (
 )
 
 CAPS: Final = frozenset({"max_sitemaps", "max_urls"})
+# No scheme makes a difference to these: the name has no address that may be asked.
+NO_WAY: Final = frozenset({"blocked_url", "blocked_address", "dns_not_found"})
 GUESSED: Final[frozenset[DiscoveredBy]] = frozenset({"well_known", "home_page"})
 
 
@@ -61,6 +63,7 @@ class Tree:
         self._retryable: dict[Candidate, None] = {}
         self._hopeless: set[str] = set()
         self._stored: dict[str, StoredFile | None] = {}
+        self._contents: set[bytes] = set()  # digests of what was read
         for url, status in resume.done.items():
             frontier.settle(url, found=status in FOUND)
         frontier.add(resume.pending)
@@ -131,13 +134,21 @@ class Tree:
 
     def _open(self, ask: Ask, outcome: Outcome) -> Opened:
         self._frontier.answered(ask, outcome)
-        if isinstance(outcome, Response) and outcome.url != ask.url and self._frontier.is_read(outcome.url):
+        if isinstance(outcome, Response) and self._is_known(ask, outcome):
             return duplicate(ask, outcome)
         return self._reader.open(ask, outcome, self._stored.get(ask.candidate.url))
 
+    def _is_known(self, ask: Ask, response: Response) -> bool:
+        """The same file by another way; of guesses also the same content, as from a site that answers to any name."""
+        if response.url != ask.url and self._frontier.is_read(response.url):
+            return True
+        return (
+            ask.candidate.discovered_by in GUESSED and bool(self._contents) and response.body.sha256 in self._contents
+        )
+
     def _settle(self, ask: Ask, opened: Opened) -> Iterator[SitemapRead]:
         if not opened.is_found:
-            if ask.then:
+            if ask.then and not (opened.file.problem and opened.file.problem.code in NO_WAY):
                 self.missed.add(ask.url)
                 self._frontier.put_back([ask.otherwise(opened)])
                 return
@@ -179,6 +190,8 @@ class Tree:
             self.statuses[file.url] = file.status  # drawing its entries may have shown it to be partial
             wanted = file.problem is not None and file.problem.code in CAPS
             self.is_cut_off |= file.status == "partial" and not wanted
+        if file.content_hash is not None and opened.is_found:
+            self._contents.add(file.content_hash)
         self._stored.pop(file.url, None)
         self._frontier.add(
             Candidate(url=child.url, discovered_by="index", parent=file.url, depth=file.depth + 1)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from app.errors import Aborted, FetchError, Postponed, ScanFailed
 from app.scanning import scan
-from app.scanning.discovery import FREQUENT, RARE
 from app.scanning.urls import site
 from app.scanning.values import (
     BytesBody,
     Candidate,
     ChildEntry,
     Interrupted,
+    Limits,
     Response,
     Resume,
     ScanOptions,
@@ -45,11 +47,15 @@ class Sometimes:
 
 
 class Everywhere(FakeFetcher):
-    """A site that answers everything with one page."""
+    """A site that answers everything it does not know with one page."""
+
+    def __init__(self, resources, *, page=HTML):
+        super().__init__(resources)
+        self.page = page
 
     def _answer(self, url, request):
         self.urls.append(url)
-        return self.resources.get(url, HTML)
+        return self.resources.get(url, self.page)
 
 
 def stored(url=MAP, body=b"", **values):
@@ -109,6 +115,7 @@ def test_of_two_failures_the_one_that_may_pass_is_told():
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
 def test_robots_4xx_forbids_nothing(status):
+    """Security P1; RFC 9309, 2.3.1.3."""
     result = scanned({ROBOTS: (status, {}, b"User-agent: *\nDisallow: /"), MAP: ok(urlset(PAGE))})
 
     assert result.robots.http_status == status
@@ -119,6 +126,7 @@ def test_robots_4xx_forbids_nothing(status):
     ("status", "code"), [(500, "robots_unavailable"), (503, "robots_unavailable"), (429, "http_429")]
 )
 def test_robots_that_cannot_be_had_now_ends_the_scan_for_now(status, code):
+    """Security P1; RFC 9309, 2.3.1.4: 5xx forbids everything."""
     result = scanned({ROBOTS: (status, {"Retry-After": "120"}, b""), MAP: ok(urlset(PAGE))}, raises=ScanFailed)
 
     assert (result.error.code, result.error.retryable, result.error.retry_after) == (code, True, 120.0)
@@ -129,6 +137,48 @@ def test_robots_5xx_stops_nobody_who_ignores_robots():
     result = scanned({ROBOTS: (500, {}, b""), MAP: ok(urlset(PAGE))}, respect_robots=False)
 
     assert result.urls == {PAGE}
+
+
+def test_robots_that_broke_off_on_its_way_may_forbid_anything():
+    """RFC 9309, 2.3.1.4: a network error is no permission."""
+    web = BrokenOff({ROBOTS: robots(rules="Disallow: /a\nDisallow: /b"), MAP: ok(urlset(PAGE))})
+
+    failed = scanned(web, raises=ScanFailed)
+
+    assert (failed.error.code, failed.error.retryable, web.urls) == ("robots_unavailable", True, [ROBOTS])
+    assert scanned(web, respect_robots=False).urls == {PAGE}
+
+
+class BrokenOff(FakeFetcher):
+    """robots.txt never arrives whole."""
+
+    def fetch(self, request):
+        response = super().fetch(request)
+        if request.purpose != "robots":
+            return response
+        return replace(response, body=BytesBody(b"".join(response.body.chunks())[:-4]), truncated=True)
+
+
+def test_robots_that_is_too_long_counts_as_far_as_it_is_read():
+    """Security P1: and the line in which that ends is no rule."""
+    body = b"User-agent: *\nDisallow: /sitemap.txt\nDisallow: /" + b"a" * Limits().robots_bytes
+
+    result = scanned({ROBOTS: ok(body), MAP: ok(urlset(PAGE)), f"{BASE}/sitemap.txt": ok(urlset("/b"))})
+
+    assert result.urls == {PAGE}
+
+
+@pytest.mark.parametrize("hops", [1, 5])
+def test_robots_on_another_host_rules_the_one_it_was_asked_for(hops):
+    """RFC 9309, 2.3.1.2."""
+    path = [ROBOTS, *(f"https://host-{n}.example.net/robots.txt" for n in range(1, hops + 1))]
+    web = {here: (302, {"location": there}, b"") for here, there in pairwise(path)}
+    web |= {path[-1]: robots(rules="Disallow: /sitemap.xml"), MAP: ok(urlset(PAGE)), f"{BASE}/sitemap.txt": ok(PAGE)}
+
+    result = scanned(web)
+
+    assert MAP not in result.fetcher.urls
+    assert result.files[0].url == f"{BASE}/sitemap.txt"
 
 
 def test_robots_that_redirects_for_ever_counts_as_none():
@@ -187,7 +237,40 @@ def test_rules_can_be_ignored_but_not_what_they_name():
 # -- discovery ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [*FREQUENT, *RARE, "feed", "rss", "atom"])
+USUAL_NAMES = [
+    "sitemap.xml",
+    "sitemap_index.xml",
+    "sitemap-index.xml",
+    "wp-sitemap.xml",
+    "sitemap.xml.gz",
+    "sitemap_index.xml.gz",
+    "sitemap-index.xml.gz",
+    ".sitemap.xml",
+    "sitemap",
+    "sitemap.txt",
+    "sitemaps.xml",
+    "sitemap1.xml",
+    "sitemapindex.xml",
+    "sitemap-0.xml",
+    "admin/config/search/xmlsitemap",
+    "sitemap/sitemap-index.xml",
+    "sitemap_news.xml",
+    "sitemap-news.xml",
+    "sitemap_news.xml.gz",
+    "sitemap-news.xml.gz",
+    "feed",
+    "rss",
+    "atom",
+]
+
+
+def test_the_usual_names_are_all_asked_for_and_no_other():
+    asked = scanned({}).fetcher.urls
+
+    assert sorted(asked) == sorted([ROBOTS, f"{BASE}/", *(f"{BASE}/{name}" for name in USUAL_NAMES)])
+
+
+@pytest.mark.parametrize("name", USUAL_NAMES)
 def test_every_usual_name_is_found(name):
     body = gzip.compress(urlset(PAGE).encode()) if name.endswith(".gz") else urlset(PAGE)
 
@@ -254,6 +337,20 @@ def test_one_document_under_two_usual_names_is_one_file():
     assert len(result.entries) == 1
 
 
+def test_a_site_that_answers_to_any_name_with_its_sitemap_has_one():
+    result = scanned(Everywhere({ROBOTS: robots(), f"{BASE}/": HTML}, page=ok(urlset(PAGE))), thorough=True)
+
+    assert [file.url for file in result.files] == [MAP]
+    assert len(result.entries) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_site_that_leads_every_name_to_its_home_page_has_no_sitemap(status):
+    web = Everywhere({ROBOTS: robots(), f"{BASE}/": HTML}, page=(status, {"location": "/"}, b""))
+
+    assert scanned(web).outcome == "no_sitemap"
+
+
 def test_a_path_on_a_host_has_sitemaps_of_its_own():
     web = {MAP: ok(urlset("/host")), f"{BASE}/shop/sitemap.xml": ok(urlset("/shop/a"))}
 
@@ -279,16 +376,52 @@ def test_robots_that_names_the_paths_own_sitemap_is_enough():
 
 
 @pytest.mark.parametrize(
-    "markup", ["<link rel='sitemap' href='/my-map.xml'>", "<a href='/my-map.xml'></a><a href='/my_sitemap.xml'>Map</a>"]
+    ("markup", "named"),
+    [
+        ("<link rel='sitemap' href='/my-map.xml'>", f"{BASE}/my-map.xml"),
+        ("<LINK REL='Sitemap Alternate' TYPE='application/xml' HREF='my-map'>", f"{BASE}/my-map"),
+        ("<base href='/maps/'><link rel=sitemap href='all.xml'>", f"{BASE}/maps/all.xml"),
+        ("<link rel=sitemap href='https://www.example.com/all.xml'>", "https://www.example.com/all.xml"),
+        ("<a href='/about.xml'></a><a href='/my_sitemap.xml'>Map</a>", f"{BASE}/my_sitemap.xml"),
+        ("<footer><a href='/sitemaps/all.xml.gz'>Map</a></footer>", f"{BASE}/sitemaps/all.xml.gz"),
+        ("<a href='/sitemap.php?lang=en'>Map</a>", f"{BASE}/sitemap.php?lang=en"),
+    ],
 )
-def test_the_home_page_may_name_a_sitemap(markup):
-    named = "/my-map.xml" if "link" in markup else "/my_sitemap.xml"
-    web = {f"{BASE}/": ok(f"<!doctype html>{markup}"), BASE + named: ok(urlset(PAGE))}
+def test_the_home_page_may_name_a_sitemap(markup, named):
+    result = scanned({f"{BASE}/": ok(f"<!doctype html>{markup}"), named: ok(urlset(PAGE))})
+
+    assert [entry.listed for entry in result.entries] == [PAGE]
+    assert (result.files[0].url, result.files[0].discovered_by) == (named, "home_page")
+    assert result.pages == []  # none was asked for
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        "<link rel=sitemap href='https://elsewhere.example.net/sitemap.xml'>",
+        "<a href='https://elsewhere.example.net/sitemap.xml'>Map</a>",
+        "<link rel=alternate type='application/rss+xml' href='https://elsewhere.example.net/sitemap.xml'>",
+    ],
+)
+def test_a_home_page_vouches_for_no_other_host(markup):
+    """Security P3: only robots.txt or an index hands a site's sitemaps to another host."""
+    web = {f"{BASE}/": ok(f"<!doctype html>{markup}"), "https://elsewhere.example.net/sitemap.xml": ok(urlset(PAGE))}
 
     result = scanned(web)
 
-    assert (result.urls, result.files[0].discovered_by) == ({PAGE}, "home_page")
-    assert result.pages == []  # none was asked for
+    assert (result.outcome, result.files) == ("no_sitemap", [])
+    assert not [url for url in result.fetcher.urls if "elsewhere" in url]
+
+
+def test_where_the_home_page_has_moved_to_is_the_site():
+    there = "https://brand.example.net"
+    web = {
+        f"{BASE}/": (301, {"location": f"{there}/"}, b""),
+        f"{there}/": ok("<!doctype html><a href=/all-sitemap.xml>Map</a>"),
+        f"{there}/all-sitemap.xml": ok(urlset("/page")),
+    }
+
+    assert scanned(web).urls == {f"{there}/page"}
 
 
 def test_a_sitemap_named_on_the_fetched_home_page_is_read_beside_others():
@@ -338,6 +471,31 @@ def test_a_sitemap_that_never_will_be_had_does_not_keep_the_feed_out():
 # -- the tree -----------------------------------------------------------------------------------------------
 
 
+def test_another_hosts_file_is_followed_where_robots_or_an_index_names_it():
+    """Cross-submission: and its URLs are kept, of whatever host they are."""
+    cdn, third = "https://cdn.example.net/all.xml", "https://third.example.org/b.xml"
+    web = {ROBOTS: robots(cdn), cdn: ok(index("a.xml", third)), third: ok(urlset(f"{BASE}/c"))}
+    web["https://cdn.example.net/a.xml"] = ok(urlset(f"{BASE}/a", "https://shop.example.net/b"))
+
+    result = scanned(web)
+
+    assert result.urls == {f"{BASE}/a", f"{BASE}/c", "https://shop.example.net/b"}
+    assert {file.url: (file.discovered_by, file.parent) for file in result.files} == {
+        cdn: ("robots", None),
+        "https://cdn.example.net/a.xml": ("index", cdn),
+        third: ("index", cdn),
+    }
+
+
+def test_pages_of_another_host_are_listed_but_not_visited():
+    web = {ROBOTS: robots(MAP, rules="Disallow: /$"), MAP: ok(urlset(PAGE))}
+
+    result = scanned(web, candidates=["https://shop.example.net/b", PAGE], max_pages=3)
+
+    assert pages_of(result) == [f"{BASE}/", PAGE]
+    assert "https://shop.example.net/b" not in result.fetcher.urls
+
+
 def test_an_index_is_followed_relative_children_and_all():
     web = {
         ROBOTS: robots(f"{BASE}/maps/index.xml"),
@@ -355,6 +513,7 @@ def test_an_index_is_followed_relative_children_and_all():
 
 
 def test_cycles_and_self_links_are_read_once():
+    """Security P3."""
     web = {
         ROBOTS: robots(MAP),
         MAP: ok(index(MAP, "/b.xml", "/sitemap.xml#x")),
@@ -367,6 +526,7 @@ def test_cycles_and_self_links_are_read_once():
 
 
 def test_depth_is_limited():
+    """Security P3."""
     web = {ROBOTS: robots(f"{BASE}/0"), **{f"{BASE}/{n}": ok(index(f"/{n + 1}")) for n in range(9)}}
 
     assert [file.depth for file in scanned(web).files] == [0, 1, 2, 3, 4, 5]
@@ -418,6 +578,37 @@ def test_a_file_named_under_the_scheme_that_is_dead_is_read_under_the_other(name
     assert result.file(listed).final_url == f"{answers}://example.com/map.xml"
 
 
+def test_another_hosts_file_named_under_http_is_read_where_only_https_answers():
+    web = {
+        ROBOTS: robots("http://cdn.example.net/map.xml"),
+        "http://cdn.example.net/map.xml": REFUSED,
+        "https://cdn.example.net/map.xml": ok(urlset(PAGE)),
+    }
+
+    assert scanned(web).urls == {PAGE}
+
+
+@pytest.mark.parametrize("code", ["blocked_url", "blocked_address", "dns_not_found"])
+def test_a_host_that_may_not_be_asked_is_not_asked_under_the_other_scheme(code):
+    """Security P1 and P3: what robots.txt names goes through the fetcher's guard like anything else."""
+    named = "http://internal.example.net/map.xml"
+    web = {ROBOTS: robots(named, MAP), named: FetchError(code), MAP: ok(urlset(PAGE))}
+
+    result = scanned(web)
+
+    assert (result.file(named).status, result.file(named).problem.code) == ("failed", code)
+    assert not [url for url in result.fetcher.urls if url.startswith("https://internal")]
+    assert (result.urls, result.outcome) == ({PAGE}, "incomplete")
+
+
+def test_what_another_host_has_under_https_is_not_asked_for_in_the_clear():
+    named = "https://cdn.example.net/map.xml"
+
+    result = scanned({ROBOTS: robots(named), named: REFUSED}, raises=ScanFailed)
+
+    assert not [url for url in result.fetcher.urls if url.startswith("http:")]
+
+
 def test_a_file_named_under_http_is_read_there_if_https_has_another_page():
     web = {ROBOTS: robots("http://example.com/map.xml"), f"{BASE}/map.xml": HTML}
     web["http://example.com/map.xml"] = ok(urlset(PAGE))
@@ -446,6 +637,7 @@ def test_a_dead_foreign_host_is_asked_once_a_pass():
 
 
 def test_one_site_reads_no_more_files_than_allowed():
+    """Security P3."""
     web = {ROBOTS: robots(MAP), MAP: ok(index(*(f"/{n}.xml" for n in range(9))))}
     web.update({f"{BASE}/{n}.xml": ok(urlset(f"/{n}")) for n in range(9)})
 
@@ -457,6 +649,7 @@ def test_one_site_reads_no_more_files_than_allowed():
 
 
 def test_one_site_lists_no_more_urls_than_allowed():
+    """Security P3."""
     web = {ROBOTS: robots(MAP, f"{BASE}/b.xml"), MAP: ok(urlset(*(f"/{n}" for n in range(9))), etag='"1"')}
     web[f"{BASE}/b.xml"] = ok(urlset("/b"))
 
