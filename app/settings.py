@@ -129,6 +129,12 @@ class Settings(BaseSettings):
     host_concurrency: int = Field(
         4, ge=1, le=64, description="requests at a time to one host, over all workers and tenants"
     )
+    address_concurrency: int = Field(
+        16,
+        ge=1,
+        le=1024,
+        description="requests at a time to one address, however many names it serves; targets of `CONNECT_TO` and loopback are exempt",
+    )
     spool_bytes: int = Field(4 << 30, ge=1 << 20, description="disk that one process may use for bodies in flight")
 
     # Workers
@@ -253,6 +259,11 @@ class Settings(BaseSettings):
             pre_ping=self.database_pre_ping,
             prepare_threshold=None if threshold is None or threshold < 0 else threshold,
         )
+
+    @property
+    def processes(self) -> int:
+        """Worker processes of one machine."""
+        return self.worker_processes + (self.single_concurrency > 0)
 
     @cached_property
     def slots(self) -> int:

@@ -13,6 +13,7 @@ from app.fetching.ledger import (
     LONGEST_COOL_DOWN,
     LONGEST_RETRY_AFTER,
     Ledger,
+    Place,
 )
 
 HOST = "example.com"
@@ -30,7 +31,16 @@ class FakeClock:
 
 
 def enter(ledger: Ledger, host: str = HOST, *, delay: float = 0.0, concurrency: int = 9) -> float:
-    return ledger.enter(host, delay=delay, concurrency=concurrency)
+    return ledger.enter([Place(host, concurrency, delay)])
+
+
+def leave(ledger: Ledger, host: str = HOST) -> None:
+    ledger.leave([Place(host, 9)])
+
+
+def visit(name: str, *addresses: str, concurrency: int = 9, shared: int = 9, delay: float = 0.0) -> list[Place]:
+    """What a request to a name wants a place of."""
+    return [Place(name, concurrency, delay), *(Place(address, shared) for address in addresses)]
 
 
 def trip(ledger: Ledger, host: str = HOST) -> None:
@@ -59,11 +69,11 @@ class LedgerConformance:
     def test_no_more_than_concurrency_are_inside(self, ledger: Ledger) -> None:
         assert [enter(ledger, concurrency=2) for _ in range(2)] == [0.0, 0.0]
         assert 0 < enter(ledger, concurrency=2) <= 1
-        ledger.leave(HOST)
+        leave(ledger)
         assert enter(ledger, concurrency=2) == 0.0
 
     def test_leaving_once_too_often_gives_no_extra_place(self, ledger: Ledger) -> None:
-        ledger.leave(HOST)
+        leave(ledger)
         assert enter(ledger, concurrency=1) == 0.0
         assert enter(ledger, concurrency=1) > 0
 
@@ -118,3 +128,55 @@ class LedgerConformance:
         ledger.succeeded(HOST)
         trip(ledger)
         assert enter(ledger) == pytest.approx(FIRST_COOL_DOWN, abs=0.01)
+
+    def test_names_on_one_address_share_its_places(self, ledger: Ledger) -> None:
+        """Ten thousand names do not each get full concurrency of one machine."""
+        inside = [visit(f"site-{n}.example", "@192.0.2.7", concurrency=2, shared=3) for n in range(5)]
+        waits = [ledger.enter(places) for places in inside]
+        assert waits[:3] == [0.0, 0.0, 0.0]
+        assert all(0 < wait <= 1 for wait in waits[3:])
+        ledger.leave(inside[0])
+        assert ledger.enter(inside[3]) == 0.0
+        assert ledger.enter(inside[4]) > 0
+
+    def test_another_address_has_places_of_its_own(self, ledger: Ledger) -> None:
+        assert ledger.enter(visit("a.example", "@192.0.2.7", shared=1)) == 0.0
+        assert ledger.enter(visit("b.example", "@192.0.2.8", shared=1)) == 0.0
+        assert ledger.enter(visit("c.example", "@2001:db8::1", shared=1)) == 0.0
+
+    def test_every_address_of_a_name_is_asked_for(self, ledger: Ledger) -> None:
+        """A busy one in second place is not flooded by names that list a dead one first."""
+        busy = visit("a.example", "@192.0.2.7", shared=1)
+        assert ledger.enter(busy) == 0.0
+        assert ledger.enter(visit("b.example", "@192.0.2.66", "@192.0.2.7", shared=1)) > 0
+
+    def test_who_may_not_enter_everywhere_takes_no_place_anywhere(self, ledger: Ledger, clock: FakeClock) -> None:
+        first = visit("a.example", "@192.0.2.7", shared=1)
+        second = visit("b.example", "@192.0.2.7", concurrency=1, shared=1, delay=5.0)
+        assert ledger.enter(first) == 0.0
+        for _ in range(3):
+            assert ledger.enter(second) > 0
+        ledger.leave(first)
+        assert ledger.enter(second) == 0.0  # neither a place of the name was kept, nor its delay begun
+
+    def test_a_name_at_its_concurrency_leaves_the_address_to_others(self, ledger: Ledger) -> None:
+        assert ledger.enter(visit("a.example", "@192.0.2.7", concurrency=1, shared=2)) == 0.0
+        assert ledger.enter(visit("a.example", "@192.0.2.7", concurrency=1, shared=2)) > 0
+        assert ledger.enter(visit("b.example", "@192.0.2.7", concurrency=1, shared=2)) == 0.0
+
+    def test_one_site_in_trouble_does_not_speak_for_its_neighbours(self, ledger: Ledger) -> None:
+        """A large address serves thousands of sites."""
+        for _ in range(FAILURES_TO_TRIP):
+            places = visit("dead.example", "@192.0.2.7")
+            assert ledger.enter(places) == 0.0
+            ledger.failed("dead.example")
+            ledger.leave(places)
+        ledger.cool_down("slow.example", 60.0)
+        assert ledger.enter(visit("dead.example", "@192.0.2.7")) > 1
+        assert ledger.enter(visit("slow.example", "@192.0.2.7")) > 1
+        assert ledger.enter(visit("fine.example", "@192.0.2.7")) == 0.0
+
+    def test_the_longest_wait_of_all_places_counts(self, ledger: Ledger) -> None:
+        ledger.enter(visit("a.example", "@192.0.2.7", shared=1))
+        ledger.cool_down("b.example", 90.0)
+        assert ledger.enter(visit("b.example", "@192.0.2.7", shared=1)) == pytest.approx(90.0, abs=0.01)

@@ -30,7 +30,7 @@ class Runtime:
         self.database = Database(settings, "worker")
         self.database.check()
         self.queue = RedisTaskQueue(broker)
-        self.ledger = RedisLedger(broker, fallback=LocalLedger())
+        self.ledger = RedisLedger(broker, fallback=LocalLedger(share=1 / settings.processes))
         self.transport = client.build(settings, ledger=self.ledger)
         self.leases = Leases(self.database, lease=settings.lease_seconds)
         self.upkeep = Upkeep(self.database, self.queue, settings)

@@ -1,8 +1,8 @@
 """The way out: every request to a site goes through a `SiteFetcher`, made by the process's one `Transport`.
 
-One hop: the guard takes the canonical URL apart → the ledger lets it in → the name is resolved once and every
-address checked → a kept connection, or a new one to one of those addresses → head and body under one deadline
-and the caps. A redirect starts the next hop from the top; its body is never read.
+One hop: the guard takes the canonical URL apart → the name is resolved once and every address checked → the ledger
+lets it in, by name and by address → a kept connection, or a new one to one of those addresses → head and body under
+one deadline and the caps. A redirect starts the next hop from the top; its body is never read.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Final, NamedTuple
 
 from app.errors import FetchError, InvalidUrl, Postponed, ScanStopped
 from app.fetching.body import SpoolBudget
-from app.fetching.connection import Connect, Pool, Route, tls_context
+from app.fetching.connection import MAX_ADDRESSES, Connect, Pool, Route, tls_context
 from app.fetching.control import Control
 from app.fetching.deadline import Lifeline, Watchdog
 from app.fetching.exchange import Exchange
 from app.fetching.failures import FOREIGN, translate
-from app.fetching.guard import Address, Guard, Target, parse_address
+from app.fetching.guard import Address, Guard, Target, parse_address, unwrapped
 from app.fetching.headers import CONDITIONS, body_limit, redirect_reference, request_headers, retry_seconds
-from app.fetching.ledger import Ledger
+from app.fetching.ledger import Ledger, Place
 from app.fetching.resolver import Resolve, Resolver, system_resolve
 from app.scanning.urls import canonical
 from app.scanning.values import Request, Response
@@ -36,6 +36,7 @@ MAX_REDIRECTS: Final = 5
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 MAX_PAUSE: Final = 5.0  # seconds of politeness a slot may sleep at a time, and
 MAX_WAIT: Final = 10.0  # in all before one request
+LONGEST_LOOK: Final = 0.5  # seconds between two questions to the ledger whether a place came free
 ADDRESS_SECONDS: Final = 30.0  # that one scan believes one answer of the DNS
 
 # Failures that speak of the host itself, not of its name, its content or of us.
@@ -43,6 +44,7 @@ HOST_FAILURES: Final = frozenset(
     {"connect_refused", "connect_timeout", "connect_failed", "reset", "timeout", "bad_response"}
 )
 
+Addresses = tuple[Address, ...]
 Outcome = Response | FetchError
 
 
@@ -122,7 +124,7 @@ class Transport:
                 control.check()
                 raise FetchError("timeout") if lifeline.cut else translate(error) from error
 
-    def addresses(self, target: Target, lifeline: Lifeline, control: Control) -> tuple[Address, ...]:
+    def addresses(self, target: Target, lifeline: Lifeline, control: Control) -> Addresses:
         """Resolve a target's name once.
 
         :raises FetchError: `blocked_address` if any one address is not allowed, `dns_…`
@@ -135,7 +137,7 @@ class Transport:
             self.guard.check_address(address)
         return addresses
 
-    def exchange(self, target: Target, addresses: tuple[Address, ...] | None, lifeline: Lifeline) -> Exchange:
+    def exchange(self, target: Target, addresses: Addresses | None, lifeline: Lifeline) -> Exchange:
         """`addresses` None: the target's CONNECT_TO rule says where to connect."""
         port = target.port
         if addresses is None:
@@ -170,24 +172,25 @@ class SiteFetcher:
         self._control = control
         self._concurrency = min(concurrency, self._settings.host_concurrency)
         self._crawl_delay = crawl_delay or 0.0
-        self._resolved: dict[str, tuple[float, tuple[Address, ...]]] = {}
+        self._resolved: dict[str, tuple[float, Addresses]] = {}
 
     def fetch(self, request: Request) -> Response:
         started, slept = time.monotonic(), 0.0
-        url, hops = canonical_url(request.url, None, "blocked_url"), list[str]()
+        trail = [canonical_url(request.url, None, "blocked_url")]
         while True:
             self._control.check()
-            target = self._transport.guard.check_url(url)
-            slept += self._admit(target.host)
-            lifeline = _lifeline(started + slept + self._settings.request_timeout, self._control)
-            with self._place(target.host), self._transport.in_flight(lifeline, self._control):
-                outcome = self._hop(target, request, lifeline, url, tuple(hops))
+            target = self._transport.guard.check_url(trail[-1])
+            addresses = self._addresses(target, self._lifeline(started + slept))
+            places = self._places(target, addresses)
+            slept += self._admit(places)
+            lifeline = self._lifeline(started + slept)
+            with self._holding(places), self._transport.in_flight(lifeline, self._control):
+                outcome = self._hop(request, tuple(trail), target, addresses, lifeline)
             if isinstance(outcome, Response):
                 return outcome
-            if len(hops) == MAX_REDIRECTS:
+            if len(trail) > MAX_REDIRECTS:
                 raise FetchError("too_many_redirects")
-            url = canonical_url(outcome, url, "bad_redirect")
-            hops.append(url)
+            trail.append(canonical_url(outcome, trail[-1], "bad_redirect"))
 
     def fetch_all(self, requests: Sequence[Request], *, concurrency: int) -> Iterator[Outcome]:
         """No more than `concurrency` bodies are held ahead of the caller."""
@@ -215,10 +218,14 @@ class SiteFetcher:
             return error
 
     def _hop(
-        self, target: Target, request: Request, lifeline: Lifeline, url: str, hops: tuple[str, ...]
+        self,
+        request: Request,
+        trail: tuple[str, ...],
+        target: Target,
+        addresses: Addresses | None,
+        lifeline: Lifeline,
     ) -> Response | str:
         """The response, or where it sends us."""
-        addresses = None if target.rule else self._addresses(target, lifeline)
         exchange = self._transport.exchange(target, addresses, lifeline)
         try:
             with exchange:
@@ -237,48 +244,66 @@ class SiteFetcher:
         self._tell(target.host, exchange)
         return Response(
             requested_url=request.url,
-            url=url,
+            url=trail[-1],
             status=exchange.status,
             headers=exchange.headers,
             body=body,
             wire_bytes=exchange.wire_bytes,
-            redirects=hops,
+            redirects=trail[1:],
             truncated=truncated or exchange.status == 206,  # a part that no one asked for
         )
 
-    def _addresses(self, target: Target, lifeline: Lifeline) -> tuple[Address, ...]:
-        """Checked addresses are good for some seconds: a scan need not ask for every file again."""
+    def _lifeline(self, started: float) -> Lifeline:
+        return _lifeline(started + self._settings.request_timeout, self._control)
+
+    def _addresses(self, target: Target, lifeline: Lifeline) -> Addresses | None:
+        """Checked addresses are good for some seconds: a scan need not ask for every file again. None: a rule says
+        where to connect.
+        """
+        if target.rule:
+            return None
         until, addresses = self._resolved.get(target.host, (0.0, ()))
         if until < time.monotonic():
             addresses = self._transport.addresses(target, lifeline, self._control)
             self._resolved[target.host] = (time.monotonic() + ADDRESS_SECONDS, addresses)
         return addresses
 
-    def _admit(self, host: str) -> float:
+    def _places(self, target: Target, addresses: Addresses | None) -> tuple[Place, ...]:
+        """One under the name, and one under each address that may be tried: whoever answers for a name could list an
+        address in second place that it wants to be flooded.
+        """
+        delay = max(self._settings.host_delay, self._crawl_delay if _without_www(target.host) == self._host else 0.0)
+        shared = [unwrapped(address) for address in (addresses or ())[:MAX_ADDRESSES]]
+        return (
+            Place(target.host, self._concurrency, delay),
+            *(Place(f"@{a}", self._settings.address_concurrency) for a in shared if not a.is_loopback),
+        )
+
+    def _admit(self, places: Sequence[Place]) -> float:
         """Wait for the ledger's yes; returns the seconds waited.
 
         :raises Postponed: the pause is longer than a slot may sleep
         """
-        delay = max(self._settings.host_delay, self._crawl_delay if _without_www(host) == self._host else 0.0)
         waited = 0.0
-        while pause := self._ledger.enter(host, delay=delay, concurrency=self._concurrency):
+        while pause := self._ledger.enter(places):
             if pause > MAX_PAUSE or waited > MAX_WAIT:
                 raise Postponed(seconds=max(pause, MAX_PAUSE))
+            pause = max(pause, min(waited / 8, LONGEST_LOOK))
             self._control.wait(pause)
             waited += pause
         return waited
 
     @contextmanager
-    def _place(self, host: str) -> Iterator[None]:
-        """The place that the ledger gave, given back at the end; tells it of failures of the host."""
+    def _holding(self, places: Sequence[Place]) -> Iterator[None]:
+        """The places that the ledger gave, given back at the end; tells it of failures of the host."""
         try:
             yield
         except FetchError as error:
             if error.code in HOST_FAILURES:
-                self._ledger.failed(host)
+                self._ledger.failed(places[0].key)
             raise
         finally:
-            self._ledger.leave(host)
+            self._ledger.leave(places)
 
     def _tell(self, host: str, exchange: Exchange) -> None:
         """404 is an answer like any other; 429 and 5xx say that the host is not well."""

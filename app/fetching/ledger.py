@@ -1,6 +1,10 @@
 """Politeness: who may ask a host now, and who must wait.
 
-`Ledger` is what the fetcher talks to. One ledger in Redis serves all workers and tenants; `LocalLedger` serves
+`Ledger` is what the fetcher talks to. A request takes a place under its host's name, and one under every address it
+may go to: ten thousand names on one machine are one machine. A name has its pauses and its failures; an address only
+has a number of places. It has no circuit breaker of its own, because one that opens would send the jobs of all its
+names back unspent, again and again, and a dead machine's batch would never end; nor would one bad site speak for the
+others. One ledger in Redis serves all workers and tenants; `LocalLedger` serves
 one process, or stands in while Redis is away.
 """
 
@@ -9,9 +13,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 FAILURES_TO_TRIP: Final = 5
 FIRST_COOL_DOWN: Final = 30.0  # seconds; doubles with every further trip
@@ -21,15 +25,23 @@ FORGET: Final = 120.0  # seconds after the last use, or after a cool-down's end
 BUSY_PAUSE: Final = 0.1  # seconds until a host at its concurrency is worth another try
 
 
-class Ledger(Protocol):
-    """Thread-safe; never raises for want of its backend. A host is a name in ASCII, lower case; times in seconds."""
+class Place(NamedTuple):
+    """What a request may want one of: `key` is a name in ASCII, lower case, or `@` and an address."""
 
-    def enter(self, host: str, *, delay: float, concurrency: int) -> float:
-        """Ask to send one request: 0.0 = go now (a place is taken: `leave` gives it back), else how long to wait
-        before asking again.
+    key: str
+    concurrency: int  # places there are
+    delay: float = 0.0  # seconds between two starts
+
+
+class Ledger(Protocol):
+    """Thread-safe; never raises for want of its backend. A host is the key of a name; times in seconds."""
+
+    def enter(self, places: Sequence[Place]) -> float:
+        """Ask to send one request: 0.0 = go now (all places are taken: `leave` gives them back), else how long to
+        wait before asking again (none is taken).
         """
 
-    def leave(self, host: str) -> None: ...
+    def leave(self, places: Sequence[Place]) -> None: ...
 
     def cool_down(self, host: str, seconds: float) -> None:
         """The host asked for a pause (Retry-After). A longer one that runs already stays."""
@@ -60,7 +72,10 @@ class _Host:
 
 
 class LocalLedger:
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    """`share`: the part that this process takes of what all together may do, while it knows nothing of the others."""
+
+    def __init__(self, *, share: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._share = share
         self._clock = clock
         self._lock = threading.Lock()
         self._hosts: OrderedDict[str, _Host] = OrderedDict()  # the least lately used first
@@ -69,22 +84,21 @@ class LocalLedger:
     def known_hosts(self) -> int:
         return len(self._hosts)
 
-    def enter(self, host: str, *, delay: float, concurrency: int) -> float:
+    def enter(self, places: Sequence[Place]) -> float:
         with self._lock:
-            now, entry = self._use(host)
-            start = max(entry.cool_until, entry.next_start)
-            if start > now:
-                return start - now
-            if entry.inside >= concurrency:
-                return BUSY_PAUSE
-            entry.inside += 1
-            entry.next_start = now + delay
-            return 0.0
+            entries = [(self._ours(place), *self._use(place.key)) for place in places]
+            wait = max(_wait(place, entry, now) for place, now, entry in entries)
+            if not wait:
+                for place, now, entry in entries:
+                    entry.inside += 1
+                    entry.next_start = now + place.delay
+            return wait
 
-    def leave(self, host: str) -> None:
+    def leave(self, places: Sequence[Place]) -> None:
         with self._lock:
-            _, entry = self._use(host)
-            entry.inside = max(entry.inside - 1, 0)
+            for place in places:
+                _, entry = self._use(place.key)
+                entry.inside = max(entry.inside - 1, 0)
 
     def cool_down(self, host: str, seconds: float) -> None:
         with self._lock:
@@ -106,6 +120,9 @@ class LocalLedger:
             _, entry = self._use(host)
             entry.failures = entry.trips = 0
 
+    def _ours(self, place: Place) -> Place:
+        return Place(place.key, max(int(place.concurrency * self._share), 1), place.delay / self._share)
+
     def _use(self, host: str) -> tuple[float, _Host]:
         now = self._clock()
         entry = self._hosts.pop(host, None) or _Host(used=now)
@@ -124,3 +141,10 @@ class LocalLedger:
                 self._hosts.move_to_end(host)
             else:
                 del self._hosts[host]
+
+
+def _wait(place: Place, entry: _Host, now: float) -> float:
+    start = max(entry.cool_until, entry.next_start)
+    if start > now:
+        return start - now
+    return BUSY_PAUSE if entry.inside >= place.concurrency else 0.0

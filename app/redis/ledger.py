@@ -1,15 +1,17 @@
 """The politeness ledger: how many requests a host gets, and when, over all workers of all machines.
 
-A hash and a sorted set a host, both gone two minutes after last use or with the cool-down they hold. Only the
-server's clock counts. With Redis away the fallback, a ledger of this process alone, keeps its manners.
+A hash and a sorted set a key (of a name, or of an address that names share), both gone two minutes after last use or
+with the cool-down they hold. A request takes its places under all its keys in one round trip, and gives them back
+in another. Only the server's clock counts. With Redis away the fallback, a ledger of this process alone, keeps its
+manners.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 from uuid import uuid4
 
 import structlog
@@ -34,23 +36,29 @@ if now == 0 then
 end
 """
 
-# Answers the milliseconds to wait, and whether the host is in any trouble.
+# Takes all places or none. Answers the milliseconds to wait, and whether the first key's host is in any trouble.
+# Two keys a place, (state, places taken), and two arguments, (places there are, delay), from the fifth on.
 _ENTER = (
     _NOW
     + """
-local delay, places, token = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local kept, full = tonumber(ARGV[5]), tonumber(ARGV[6])
-local state = redis.call('HMGET', KEYS[1], 'cool', 'next', 'fails', 'trips')
-local trouble = (state[3] or state[4]) and 1 or 0
-local start = math.max(tonumber(state[1] or '0'), tonumber(state[2] or '0'))
-if start > now then return {math.ceil(start - now), trouble} end
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-if redis.call('ZCARD', KEYS[2]) >= places then return {full, trouble} end
-redis.call('ZADD', KEYS[2], now + kept, token)
-redis.call('PEXPIRE', KEYS[2], kept)
-if delay > 0 then
-  redis.call('HSET', KEYS[1], 'next', now + delay)
-  if redis.call('PTTL', KEYS[1]) < kept then redis.call('PEXPIRE', KEYS[1], kept) end
+local kept, full, token = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local wait, trouble = 0, 0
+for i = 1, #KEYS, 2 do
+  local state = redis.call('HMGET', KEYS[i], 'cool', 'next', 'fails', 'trips')
+  if i == 1 and (state[3] or state[4]) then trouble = 1 end
+  wait = math.max(wait, tonumber(state[1] or '0') - now, tonumber(state[2] or '0') - now)
+  redis.call('ZREMRANGEBYSCORE', KEYS[i + 1], '-inf', now)
+  if redis.call('ZCARD', KEYS[i + 1]) >= tonumber(ARGV[i + 4]) then wait = math.max(wait, full) end
+end
+if wait > 0 then return {math.ceil(wait), trouble} end
+for i = 1, #KEYS, 2 do
+  local delay = tonumber(ARGV[i + 5])
+  redis.call('ZADD', KEYS[i + 1], now + kept, token)
+  redis.call('PEXPIRE', KEYS[i + 1], kept)
+  if delay > 0 then
+    redis.call('HSET', KEYS[i], 'next', now + delay)
+    if redis.call('PTTL', KEYS[i]) < kept then redis.call('PEXPIRE', KEYS[i], kept) end
+  end
 end
 return {0, trouble}
 """
@@ -82,11 +90,14 @@ redis.call('PEXPIRE', KEYS[1], math.floor(math.max(cool - now, 0)) + kept)
 )
 
 
+Place = tuple[str, int, float]  # key, places there are, seconds between two starts
+
+
 class Ledger(Protocol):
     """The same as `app.fetching`'s, said here again because this room may not look up to that one."""
 
-    def enter(self, host: str, *, delay: float, concurrency: int) -> float: ...
-    def leave(self, host: str) -> None: ...
+    def enter(self, places: Sequence[Any]) -> float: ...
+    def leave(self, places: Sequence[Any]) -> None: ...
     def cool_down(self, host: str, seconds: float) -> None: ...
     def failed(self, host: str) -> None: ...
     def succeeded(self, host: str) -> None: ...
@@ -106,37 +117,42 @@ class RedisLedger:
         self._cool = self._redis.register_script(_COOL)
         self._failed = self._redis.register_script(_FAILED)
         self._lock = threading.Lock()
-        self._tokens: dict[str, list[str]] = {}  # our places at each host
+        self._tokens: dict[tuple[str, ...], list[str]] = {}  # of our places, by the keys they were taken under
         self._troubled: set[str] = set()  # hosts whose failures a success has yet to clear
 
-    def enter(self, host: str, *, delay: float, concurrency: int) -> float:
-        """Take one of the host's places: 0.0 when it was got, else the seconds until asking again makes sense."""
+    def enter(self, places: Sequence[Place]) -> float:
+        """Take a place under every key: 0.0 when all were got, else the seconds until asking again makes sense."""
         token = uuid4().hex
-        key = self._key(host)
-        arguments: list[int | str] = [self._now(), int(delay * 1000), concurrency, token, KEPT_MS, FULL_MS]
+        keys = [key for name, _, _ in places for key in (self._key(name), self._taken(name))]
+        arguments: list[int | str] = [self._now(), KEPT_MS, FULL_MS, token]
+        for _, concurrency, delay in places:
+            arguments += [concurrency, int(delay * 1000)]
         try:
-            wait, trouble = cast("list[int]", self._enter(keys=[key, key + ":in"], args=arguments))
+            wait, trouble = cast("list[int]", self._enter(keys=keys, args=arguments))
         except RedisError as error:
             log.warning("politeness ledger is away, using this process's own", error=type(error).__name__)
-            return self._fallback.enter(host, delay=delay, concurrency=concurrency)
+            return self._fallback.enter(places)
         with self._lock:
             if trouble:
-                self._troubled.add(host)
+                self._troubled.add(places[0][0])
             if not wait:
-                self._tokens.setdefault(host, []).append(token)
+                self._tokens.setdefault(_names(places), []).append(token)
         return wait / 1000
 
-    def leave(self, host: str) -> None:
+    def leave(self, places: Sequence[Place]) -> None:
+        names = _names(places)
         with self._lock:
-            tokens = self._tokens.get(host)
+            tokens = self._tokens.get(names)
             token = tokens.pop() if tokens else None
             if not tokens:
-                self._tokens.pop(host, None)
-        if token is None:  # the place was the fallback's
-            self._fallback.leave(host)
+                self._tokens.pop(names, None)
+        if token is None:  # the places were the fallback's
+            self._fallback.leave(places)
             return
-        with suppress(RedisError):  # else the place expires by itself
-            self._redis.zrem(self._key(host) + ":in", token)
+        with suppress(RedisError), self._redis.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.zrem(self._taken(name), token)
+            pipeline.execute()  # what fails expires by itself
 
     def cool_down(self, host: str, seconds: float) -> None:
         self._fallback.cool_down(host, seconds)
@@ -169,5 +185,12 @@ class RedisLedger:
     def _key(self, host: str) -> str:
         return f"{self._prefix}{{{host}}}"
 
+    def _taken(self, name: str) -> str:
+        return self._key(name) + ":in"
+
     def _now(self) -> int:
         return 0 if self._clock is None else int(self._clock() * 1000)
+
+
+def _names(places: Sequence[Place]) -> tuple[str, ...]:
+    return tuple(name for name, _, _ in places)

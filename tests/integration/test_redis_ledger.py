@@ -6,7 +6,7 @@ import pytest
 
 from app.fetching.ledger import LocalLedger
 from app.redis.ledger import KEPT_MS, RedisLedger
-from tests.conformance_ledger import HOST, FakeClock, LedgerConformance, enter, trip
+from tests.conformance_ledger import HOST, FakeClock, LedgerConformance, enter, leave, trip, visit
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ class TestRedisLedger(LedgerConformance):
         here, there = make(), make()
         assert enter(here, concurrency=1) == 0.0
         assert enter(there, concurrency=1) > 0
-        here.leave(HOST)
+        leave(here)
         assert enter(there, concurrency=1) == 0.0
 
     def test_a_cool_down_holds_for_every_process(self, make):
@@ -61,12 +61,40 @@ class TestRedisLedger(LedgerConformance):
         clock.advance(KEPT_MS / 1000 + 1)
         assert enter(other, concurrency=1) == 0.0
 
+    def test_places_at_an_address_are_shared_between_processes(self, make):
+        here, there = make(), make()
+        first = visit("a.example", "@192.0.2.7", shared=1)
+        assert here.enter(first) == 0.0
+        assert there.enter(visit("b.example", "@192.0.2.7", shared=1)) > 0
+        here.leave(first)
+        assert there.enter(visit("b.example", "@192.0.2.7", shared=1)) == 0.0
+
     def test_its_keys_expire(self, ledger):
-        enter(ledger, delay=1.0)
+        ledger.enter(visit("a.example", "@192.0.2.7", delay=1.0))
+        assert all(0 < ms <= KEPT_MS for ms in self.left(ledger, 3))
         trip(ledger, "failing.example")
-        left = [ledger._redis.pttl(key) for key in ledger._redis.keys("polite:*")]
-        assert left
-        assert all(0 < ms <= 30_000 + KEPT_MS for ms in left)
+        assert all(0 < ms <= 30_000 + KEPT_MS for ms in self.left(ledger, 4))
+
+    @staticmethod
+    def left(ledger, keys):
+        found = [ledger._redis.pttl(key) for key in ledger._redis.keys("polite:*")]
+        assert len(found) == keys
+        return found
+
+    def test_a_request_costs_two_round_trips(self, ledger, monkeypatch):
+        """However many places it takes; that it went well costs none."""
+        trips = []
+        places = visit("a.example", "@192.0.2.7", "@192.0.2.8", delay=1.0)
+        ledger.enter(places)  # the script is loaded
+        ledger.leave(places)
+        pool = ledger._redis.connection_pool
+        get = pool.get_connection
+        monkeypatch.setattr(pool, "get_connection", lambda *a, **k: (trips.append(1), get(*a, **k))[1])
+        places = visit("b.example", "@192.0.2.7", "@192.0.2.8")
+        assert ledger.enter(places) == 0.0
+        ledger.succeeded("b.example")
+        ledger.leave(places)
+        assert len(trips) == 2
 
     def test_on_the_servers_own_clock(self, make):
         ledger = make(clock=None)
@@ -78,6 +106,6 @@ def test_without_redis_a_process_keeps_its_own_manners(make):
     ledger = make(url="redis://127.0.0.1:1/0")
     assert enter(ledger, concurrency=1) == 0.0
     assert enter(ledger, concurrency=1) > 0
-    ledger.leave(HOST)
+    leave(ledger)
     trip(ledger)
     assert enter(ledger) > 0

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from app.fetching.ledger import FORGET, LocalLedger
-from tests.conformance_ledger import HOST, FakeClock, LedgerConformance, enter, trip
+from tests.conformance_ledger import HOST, FakeClock, LedgerConformance, enter, leave, trip
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ class TestLocalLedger(LedgerConformance):
         for number in range(1_000):
             host = f"h{number}.example"
             enter(ledger, host)
-            ledger.leave(host)
+            leave(ledger, host)
         clock.advance(FORGET)
         for number in range(1_000):
             enter(ledger, f"new{number}.example")
@@ -45,6 +45,14 @@ class TestLocalLedger(LedgerConformance):
         ledger.failed(HOST)
         assert enter(ledger) == pytest.approx(60.0)
 
+    def test_a_share_of_the_places_and_of_the_pace(self, clock: FakeClock) -> None:
+        """Four processes that know nothing of each other are together no less polite than one ledger."""
+        ledger = LocalLedger(share=1 / 4, clock=clock)
+        assert [enter(ledger, concurrency=8) for _ in range(2)] == [0.0, 0.0]
+        assert enter(ledger, concurrency=8) > 0
+        assert enter(ledger, "other.example", concurrency=2, delay=1.0) == 0.0  # one place there always is
+        assert enter(ledger, "other.example", concurrency=9, delay=1.0) == pytest.approx(4.0)
+
     def test_threads_never_get_in_beyond_the_concurrency(self) -> None:
         ledger, inside, most = LocalLedger(), 0, 0
         lock = threading.Lock()
@@ -58,7 +66,7 @@ class TestLocalLedger(LedgerConformance):
                         most = max(most, inside)
                     with lock:
                         inside -= 1
-                    ledger.leave(HOST)
+                    leave(ledger)
 
         threads = [threading.Thread(target=visit) for _ in range(8)]
         for thread in threads:

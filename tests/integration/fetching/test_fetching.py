@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from app.errors import Aborted, FetchError, Postponed
 from app.fetching import client
 from app.fetching.client import SiteFetcher
 from app.fetching.control import Control
-from app.fetching.ledger import FAILURES_TO_TRIP, LocalLedger
+from app.fetching.ledger import FAILURES_TO_TRIP, LocalLedger, Place
 from app.fetching.resolver import QUEUE_PER_THREAD, Resolver, system_resolve
 from tests.conformance_fetcher import HOME, FetcherConformance, Resources, Serve, ask, failure, read
 from tests.fakes import FakeFetcher
@@ -461,6 +461,18 @@ class TestTls:
         assert time.monotonic() - started < 1.5
 
 
+class Entered(LocalLedger):
+    """Remembers who asked for what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: list[list[str]] = []
+
+    def enter(self, places: Sequence[Place]) -> float:
+        self.keys.append([place.key for place in places])
+        return super().enter(places)
+
+
 class TestPoliteness:
     def test_keeps_the_crawl_delay(self, fetcher_for: Fetch) -> None:
         with HostileServer(answer()) as server:
@@ -535,19 +547,64 @@ class TestPoliteness:
             for _ in range(3):
                 assert failure(fetcher).code == "too_many_redirects"
             failure(fetcher, "http://www.example.com:22/")
-        assert ledger.enter("www.example.com", delay=0, concurrency=1) == 0.0
+        assert ledger.enter([Place("www.example.com", 1)]) == 0.0
 
     def test_a_host_that_others_keep_busy_is_not_waited_for_without_end(
         self, fetcher_for: Fetch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(client, "MAX_WAIT", 0.2)
         ledger = LocalLedger()
-        ledger.enter("www.example.com", delay=0, concurrency=1)
+        ledger.enter([Place("www.example.com", 1)])
         with HostileServer(answer()) as server:
             with pytest.raises(Postponed) as postponed:
                 fetcher_for(server, ledger=ledger, host_concurrency=1).fetch(ask())
         assert postponed.value.seconds >= 1  # not a queue turning on the spot
         assert server.connections == 0
+
+    def test_names_on_one_address_wait_for_each_other(
+        self, fetcher_for: Fetch, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(client, "MAX_WAIT", 0.2)
+        ledger = Entered()
+        ledger.enter([Place("@93.184.216.34", 1)])
+
+        def refuse(sock: socket.socket, address: Any) -> None:
+            raise ConnectionRefusedError
+
+        def fetcher(*addresses: str) -> SiteFetcher:
+            return fetcher_for(resolve=lambda _: addresses, connect=refuse, ledger=ledger, address_concurrency=1)
+
+        for addresses in (["93.184.216.34"], ["93.184.216.99", "93.184.216.34"], ["::ffff:93.184.216.34"]):
+            with pytest.raises(Postponed):
+                fetcher(*addresses).fetch(ask("http://other.example.com/"))
+        assert failure(fetcher("93.184.216.99")).code == "connect_refused"
+        assert ledger.keys[-1] == ["www.example.com", "@93.184.216.99"]
+
+    def test_an_address_that_a_rule_names_has_no_page_in_the_ledger(self, fetcher_for: Fetch) -> None:
+        """Staging, tests and the demo send every name to one address; nor is loopback a shared host."""
+        ledger = Entered()
+        with HostileServer(answer()) as server:
+            fetcher_for(server, ledger=ledger).fetch(ask())
+            fetcher_for(
+                allowed_networks="127.0.0.0/8", allowed_ports=str(server.port), resolve=lambda _: ["127.0.0.1"],
+                ledger=ledger,
+            ).fetch(ask(f"http://www.example.com:{server.port}/"))  # fmt: skip
+        assert ledger.keys == [["www.example.com"]] * 2
+
+    @pytest.mark.parametrize("said", ["Wed, 21 Oct 2099 07:28:00 GMT", "Thursday, 21-Oct-60 07:28:00 GMT", "9" * 9])
+    def test_however_long_a_host_asks_for_it_is_an_hour_at_most(self, fetcher_for: Fetch, said: str) -> None:
+        with HostileServer(answer(status="503 Busy", headers=(f"Retry-After: {said}",))) as server:
+            fetcher = fetcher_for(server)
+            fetcher.fetch(ask())
+            with pytest.raises(Postponed) as postponed:
+                fetcher.fetch(ask())
+        assert 3_500 < postponed.value.seconds <= 3_600
+
+    @pytest.mark.parametrize("said", ["", "soon", "-5", "0", "1.5", "Wed, 21 Oct 2015 07:28:00 GMT", "1" * 40, "\xb2"])
+    def test_a_pause_that_says_nothing_usable_is_none(self, fetcher_for: Fetch, said: str) -> None:
+        with HostileServer(answer(status="503 Busy", headers=(f"Retry-After: {said}",))) as server:
+            fetcher = fetcher_for(server)
+            assert [fetcher.fetch(ask()).status for _ in range(2)] == [503, 503]
 
     def test_postponed_comes_after_the_others_are_settled(self, fetcher_for: Fetch) -> None:
         ledger = LocalLedger()
@@ -559,7 +616,7 @@ class TestPoliteness:
             assert read(next(outcomes)) == b"ok"  # type: ignore[arg-type]
             with pytest.raises(Postponed):
                 next(outcomes)
-        assert ledger.enter("www.example.com", delay=0, concurrency=1) == 0.0
+        assert ledger.enter([Place("www.example.com", 1)]) == 0.0
 
 
 class TestAbort:
