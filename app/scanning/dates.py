@@ -52,7 +52,9 @@ _ZONES: Final = {
     "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,
     "WEST": 1, "CET": 1, "CEST": 2, "EET": 2, "EEST": 3, "MSK": 3, "JST": 9, "KST": 9, "AEST": 10, "AEDT": 11,
 }  # fmt: skip
-_PLAIN_LENGTHS: Final = frozenset(map(len, ("2004-12-23", "2004-12-23T18:00:15Z", "2004-12-23T18:00:15+00:00")))
+_PLAIN_LENGTHS: Final = frozenset(
+    map(len, ("2004-12-23", "2004-12-23T18:00:15Z", "2004-12-23T18:00:15.123Z", "2004-12-23T18:00:15+02:00"))
+)
 _OFFSET = re.compile(r"([+\-])(\d\d):?(\d\d)?$")
 
 
@@ -90,7 +92,12 @@ def _plain(raw: str) -> Lastmod | None:
         return None
     if len(raw) == 10:
         return Lastmod(at.replace(tzinfo=UTC), "day", raw)
-    return Lastmod(at, "second", raw) if at.tzinfo is UTC else None
+    if at.tzinfo is None or raw[13] != ":" or raw[16] != ":":
+        return None
+    try:
+        return Lastmod(at if at.tzinfo is UTC else at.astimezone(UTC), "second", raw)
+    except OverflowError:
+        return None
 
 
 def _build(parts: dict[str, str | None], raw: str) -> Lastmod:

@@ -1,10 +1,11 @@
-"""From sitemap markup to entries: one plain grammar read by expression, everything else from parsed elements."""
+"""From parsed elements of a sitemap to its entries."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from lxml import etree
 
@@ -30,6 +31,7 @@ class Listing:
     def __init__(self, url: str, limits: Limits) -> None:
         self.url = url
         self.limits = limits
+        self._text_length = limits.text_length
         self.rejected: dict[str, int] = {}
 
     def canonical(self, listed: str) -> str | None:
@@ -55,11 +57,11 @@ class Listing:
         text = text.strip()
         if not text.isascii():
             text = text.strip(_BLANKS).strip()
-        return text[: self.limits.text_length]
+        return text[: self._text_length]
 
     def flowing(self, text: str | None) -> str:
         """Text with its line breaks and runs of blanks made one blank each."""
-        return " ".join(text.split())[: self.limits.text_length] if text else ""
+        return " ".join(text.split())[: self._text_length] if text else ""
 
 
 @lru_cache(maxsize=1_024)
@@ -101,8 +103,11 @@ def attributes_of(element: etree._Element) -> dict[str, str]:
     return {local_name(str(name)): str(value) for name, value in element.items()}
 
 
-def _draft() -> UrlEntry:
-    return UrlEntry("", "", None, None, None, [], [], None, [], False, [])
+class _Draft(NamedTuple):
+    """An entry whose URL is not looked at yet: all of a stretch are, together, once it is read."""
+
+    entry: UrlEntry
+    is_child: bool
 
 
 class SitemapReader:
@@ -114,72 +119,67 @@ class SitemapReader:
         self._names = _FieldNames()
 
     def read(self, root: etree._Element) -> list[Entry]:
-        entries: list[Entry] = []
-        self._frame(root, entries)
-        return entries
+        drafts: list[_Draft] = []
+        self._frame(root, drafts)
+        listed = [draft.entry.listed for draft in drafts]
+        urls = listed if self._listing.are_canonical(listed) else map(self._listing.canonical, listed)
+        return [_finished(draft, url) for draft, url in zip(drafts, urls, strict=True) if url is not None]
 
-    def _frame(self, frame: etree._Element, entries: list[Entry]) -> None:
+    def _frame(self, frame: etree._Element, drafts: list[_Draft]) -> None:
         for element in frame:
             name = self._names[element.tag]
-            if name in FRAMES:
-                self._frame(element, entries)
-            elif name in ("url", "sitemap"):
-                self._entry(element, entries, is_child=name == "sitemap")
+            if name in ("url", "sitemap"):
+                self._entry(element, drafts, is_child=name == "sitemap")
+            elif name in FRAMES:
+                self._frame(element, drafts)
             elif name == "loc":  # in no entry at all
-                draft = _draft()
-                draft.listed = self._listing.trimmed(element.text)
-                self._finish(draft, entries, is_child=False)
+                drafts.append(_Draft(UrlEntry("", self._listing.trimmed(element.text)), is_child=False))
 
-    def _entry(self, element: etree._Element, entries: list[Entry], *, is_child: bool) -> None:
+    def _entry(self, element: etree._Element, drafts: list[_Draft], *, is_child: bool) -> None:
         """Read one entry; a second `<loc>` in it starts another, as crawler-commons has it."""
-        draft = _draft()
+        entry = UrlEntry("", "")
         trimmed, names = self._listing.trimmed, self._names
         for field in element:
             name = names[field.tag]
             if name == "loc":
                 loc = trimmed("".join(map(str, field.itertext())) if len(field) else field.text)
-                if draft.listed and loc:
-                    self._finish(draft, entries, is_child=is_child)
-                    draft = _draft()
-                draft.listed = loc or draft.listed
+                if entry.listed and loc:
+                    drafts.append(_Draft(entry, is_child))
+                    entry = UrlEntry("", "")
+                entry.listed = loc or entry.listed
             elif name == "lastmod":
                 raw = trimmed(field.text)
-                draft.lastmod = parse_lastmod(raw) if raw else None
+                entry.lastmod = parse_lastmod(raw) if raw else None
             elif name == "link":
-                self._link(draft, field)
+                self._link(entry, field)
             else:
-                self._take(draft, name, field)
-        if not draft.listed:
-            draft.listed = trimmed(element.text)  # a URL without its <loc>
-        self._finish(draft, entries, is_child=is_child)
+                self._take(entry, name, field)
+        if not entry.listed:
+            entry.listed = trimmed(element.text)  # a URL without its <loc>
+        drafts.append(_Draft(entry, is_child))
 
-    def _finish(self, draft: UrlEntry, entries: list[Entry], *, is_child: bool) -> None:
-        url = self._listing.canonical(draft.listed)
-        if url is None:
-            return
-        draft.url = url
-        entries.append(ChildEntry(url, draft.listed, draft.lastmod) if is_child else draft)
-
-    def _link(self, draft: UrlEntry, field: etree._Element) -> None:
+    def _link(self, entry: UrlEntry, field: etree._Element) -> None:
         language, href = field.get("hreflang"), self._listing.trimmed(field.get("href"))
-        if href and language and len(draft.alternates) < self._extras:
-            draft.alternates.append({"hreflang": self._listing.trimmed(language), "href": href})
+        if href and language and len(entry.alternates) < self._extras:
+            entry.alternates = _more(entry.alternates, {"hreflang": self._listing.trimmed(language), "href": href})
 
-    def _take(self, draft: UrlEntry, name: str, field: etree._Element) -> None:
-        if name == "changefreq":
-            draft.changefreq = read_changefreq(self._listing.trimmed(field.text))
+    def _take(self, entry: UrlEntry, name: str, field: etree._Element) -> None:
+        if name == "image":
+            if len(entry.images) < self._extras:
+                entry.images = _more(entry.images, self._facts(field))
+        elif name == "changefreq":
+            entry.changefreq = read_changefreq(self._listing.trimmed(field.text))
         elif name == "priority":
-            draft.priority = read_priority(self._listing.trimmed(field.text))
-        elif name == "image" and len(draft.images) < self._extras:
-            draft.images.append(self._facts(field))
-        elif name == "video" and len(draft.videos) < self._extras:
-            draft.videos.append(self._facts(field))
-        elif name == "news" and draft.news is None:
-            draft.news = self._facts(field)
+            entry.priority = read_priority(self._listing.trimmed(field.text))
+        elif name == "video":
+            if len(entry.videos) < self._extras:
+                entry.videos = _more(entry.videos, self._facts(field))
+        elif name == "news" and entry.news is None:
+            entry.news = self._facts(field)
         elif name == "mobile":
-            draft.mobile = True
+            entry.mobile = True
         elif name == "pagemap":
-            draft.pagemap += self._pagemap(field)[: self._extras - len(draft.pagemap)]
+            entry.pagemap = [*entry.pagemap, *self._pagemap(field)][: self._extras]
 
     def _facts(self, element: etree._Element) -> dict[str, Any]:
         """Flatten an extension's element: nested names and attributes are joined with `_`, repeats make a list.
@@ -229,78 +229,17 @@ class SitemapReader:
         return objects
 
 
-# The grammar nearly every sitemap is written in: entries of these fields in this order, no prefixes, no CDATA, no
-# comments, no references but XML's own five. A stretch that consists of nothing else is well formed by
-# construction, and reading it this way costs half of parsing it. Anything else takes the long way.
-_PLAIN = re.compile(
-    r"[ \t\r\n]*+<url>[ \t\r\n]*+<loc>([^<]*+)</loc>[ \t\r\n]*+"
-    r"(?:<lastmod>([^<]*+)</lastmod>[ \t\r\n]*+)?+"
-    r"(?:<changefreq>([^<]*+)</changefreq>[ \t\r\n]*+)?+"
-    r"(?:<priority>([^<]*+)</priority>[ \t\r\n]*+)?+</url>",
-)
-_OTHER_REFERENCE = re.compile("&(?!(?:amp|lt|gt|quot|apos);)")
-_CONTROLS: Final = bytes({*range(0x20)} - {*b"\t\r\n"})
+def _finished(draft: _Draft, url: str) -> Entry:
+    entry = draft.entry
+    if draft.is_child:
+        return ChildEntry(url, entry.listed, entry.lastmod)
+    entry.url = url
+    return entry
 
 
-def plain_entries(text: str, listing: Listing) -> list[Entry] | None:
-    """The entries of a stretch in the plain grammar; None where it is not in it, to the last character."""
-    if not _PLAIN.match(text) or not _is_xml(text):
-        return None
-    has_references = text.count("&") != text.count("&amp;")
-    if not has_references:
-        text = text.replace("&amp;", "&")  # all at once: no other reference can be mistaken for it now
-    elif _OTHER_REFERENCE.search(text):
-        return None
-    parts = _PLAIN.split(text)
-    if any(parts[::5]):  # what stands between the entries: it must be nothing
-        return None
-    values = _tidied if has_references or not text.isascii() else _stripped
-    listed, dates = values(parts[1::5], listing), values(parts[2::5], listing)
-    urls = listed if listing.are_canonical(listed) else map(listing.canonical, listed)
-    return [  # by position: this runs once a URL
-        UrlEntry(
-            url,
-            loc,
-            parse_lastmod(date) if date else None,
-            read_changefreq(changefreq) if changefreq else None,
-            read_priority(priority) if priority else None,
-            [],
-            [],
-            None,
-            [],
-            False,
-            [],
-        )
-        for url, loc, date, changefreq, priority in zip(urls, listed, dates, parts[3::5], parts[4::5], strict=True)
-        if url is not None
-    ]
-
-
-def _is_xml(text: str) -> bool:
-    if not text.isascii() and ("\ufffe" in text or "\uffff" in text):
-        return False
-    octets = text.encode()
-    return len(octets.translate(None, _CONTROLS)) == len(octets)
-
-
-def _stripped(texts: list[str | None], listing: Listing) -> list[str]:
-    """ASCII without references needs no more than this."""
-    limit = listing.limits.text_length
-    return [text.strip()[:limit] if text else "" for text in texts]
-
-
-def _tidied(texts: list[str | None], listing: Listing) -> list[str]:
-    return [listing.trimmed(_unescaped(text)) if text else "" for text in texts]
-
-
-def _unescaped(text: str) -> str:
-    """Undo XML's own five references.
-
-    >>> _unescaped("a=1&amp;b=&lt;2&gt;&amp;lt;")
-    'a=1&b=<2>&lt;'
-    """
-    if "&" not in text:
-        return text
-    for name, char in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&apos;", "'"), ("&amp;", "&")):
-        text = text.replace(name, char)
-    return text
+def _more(kept: Sequence[dict[str, Any]], item: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    """Nearly every entry has none: a list is made for those that have one."""
+    if isinstance(kept, list):
+        kept.append(item)
+        return kept
+    return [item]

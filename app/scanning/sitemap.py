@@ -22,8 +22,9 @@ from lxml import etree
 from app.scanning import feeds
 from app.scanning.encoding import Charset, Source, utf8
 from app.scanning.entries import FRAMES as SITEMAP_FRAMES
-from app.scanning.entries import Entry, Listing, SitemapReader, plain_entries
+from app.scanning.entries import Entry, Listing, SitemapReader
 from app.scanning.lines import text_lines
+from app.scanning.plain import PlainReader
 from app.scanning.recognise import HEAD, Root, recognise
 from app.scanning.repair import Shape, mend, mend_references, prefixes_in
 from app.scanning.stretches import Stretches, Tail
@@ -169,6 +170,7 @@ class _Document:
         self._charset = charset
         self._is_sitemap = found.kind in ("urlset", "index")
         self._reader = SitemapReader(listing) if self._is_sitemap else feeds.FeedReader(listing)
+        self._plain = PlainReader(listing, found.namespaces) if found.kind == "urlset" else None
         self._misses = 0
         self._mends_references = False
         self._wrap = _Wrap(found.namespaces)
@@ -192,7 +194,7 @@ class _Document:
         """By the cheapest way that is exact: the plain grammar, the strict parser, either of them after mending."""
         if self._mends_references:
             text = mend_references(text)
-        entries = self._plain(text)
+        entries = self._in_plain_grammar(text)
         if entries is not None:
             return entries
         root = self._wrap.parsed(text)
@@ -204,11 +206,11 @@ class _Document:
             root = self._wrap.parsed(text)
         return self._mended(text, line, cut=False) if root is None else self._reader.read(root)
 
-    def _plain(self, text: str) -> list[Entry] | None:
+    def _in_plain_grammar(self, text: str) -> list[Entry] | None:
         """Try the plain grammar, unless this document has shown that it is not written in it."""
-        if self._found.kind != "urlset" or self._misses >= MAX_MISSES:
+        if self._plain is None or self._misses >= MAX_MISSES:
             return None
-        entries = plain_entries(text, self._listing)
+        entries = self._plain.read(text)
         self._misses += entries is None
         return entries
 

@@ -134,7 +134,7 @@ def are_canonical(urls: list[str], *, allow_special: bool = False, max_length: i
     if first is None or not _is_plain_host(first[2], allow_special):
         return False
     lines = "\n".join(urls)
-    if "/." in lines or lines.count("\n") != len(urls) - 1 or max(map(len, urls)) > max_length:
+    if not urls[-1] or "/." in lines or lines.count("\n") != len(urls) - 1 or max(map(len, urls)) > max_length:
         return False
     return bool(_all_of(first[1]).fullmatch(lines))
 

@@ -187,12 +187,12 @@ class UrlEntry:
     lastmod: Lastmod | None = None
     changefreq: str | None = None
     priority: float | None = None
-    images: list[dict[str, Any]] = field(default_factory=list)
-    videos: list[dict[str, Any]] = field(default_factory=list)
+    images: Sequence[dict[str, Any]] = ()
+    videos: Sequence[dict[str, Any]] = ()
     news: dict[str, Any] | None = None
-    alternates: list[dict[str, str]] = field(default_factory=list)  # {"hreflang", "href"}
+    alternates: Sequence[dict[str, str]] = ()  # {"hreflang", "href"}
     mobile: bool = False
-    pagemap: list[dict[str, Any]] = field(default_factory=list)
+    pagemap: Sequence[dict[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -471,7 +471,7 @@ def test_absent_fields_are_null():
         None,
         False,
     )
-    assert entry.images == entry.videos == entry.alternates == entry.pagemap == []
+    assert not any((entry.images, entry.videos, entry.alternates, entry.pagemap))
 
 
 EXTENDED = """<urlset xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"
