@@ -33,6 +33,8 @@ broker_transport_options = {
     "socket_keepalive": True,
     "health_check_interval": 10,
     "retry_on_timeout": True,
+    "queue_order_strategy": "priority",  # the queues of a worker in the order given: `express` before `scans`
+    "priority_steps": [0],
 }
 task_publish_retry = True
 task_publish_retry_policy = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Identity, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Now, RowId
@@ -13,11 +13,17 @@ from models.base import Base, Now, RowId
 
 class Tenant(Base):
     __tablename__ = "tenants"
-    __table_args__ = (CheckConstraint("status IN ('active', 'suspended')", name="status"),)
+    __table_args__ = (
+        CheckConstraint("status IN ('active', 'suspended')", name="status"),
+        CheckConstraint("weight BETWEEN 1 AND 100", name="weight"),
+        CheckConstraint("max_running > 0", name="max_running"),
+    )
 
     id: Mapped[RowId]
     name: Mapped[str] = mapped_column(unique=True)
     status: Mapped[str] = mapped_column(server_default="active")
+    weight: Mapped[int] = mapped_column(SmallInteger, server_default="1")  # its share of the workers, against others'
+    max_running: Mapped[int | None]  # jobs handed out at a time, at most
     created_at: Mapped[Now]
 
 

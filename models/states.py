@@ -33,6 +33,9 @@ class DomainRejection(StrEnum):
 OPEN_JOBS = (JobStatus.PENDING, JobStatus.QUEUED, JobStatus.RUNNING)
 ENDED_JOBS = (JobStatus.COMPLETE, JobStatus.FAILED, JobStatus.CANCELLED)
 CLAIMABLE_BATCHES = (BatchStatus.PENDING, BatchStatus.RUNNING)
+# A job whose process vanished under it so often runs alone from then on, so that it takes no neighbour along …
+QUARANTINE_AFTER = 2
+MAX_LOST = 5  # … and so often, it has failed.
 OPEN_BATCHES = (BatchStatus.PENDING, BatchStatus.RUNNING, BatchStatus.PAUSED, BatchStatus.CANCELLING)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    REAL,
     BigInteger,
     CheckConstraint,
     ForeignKey,
@@ -19,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, BigRowId, Now, RowId, TenantId
-from models.states import OPEN_BATCHES, BatchStatus, DomainRejection, JobStatus, sql_list
+from models.states import OPEN_BATCHES, QUARANTINE_AFTER, BatchStatus, DomainRejection, JobStatus, sql_list
 
 
 class BatchJob(Base):
@@ -127,6 +128,10 @@ class Job(Base):
             postgresql_where=text("status = 'running'"),
         ),
         Index("ix_jobs_domain", "tenant_id", "domain_id", "id"),
+        Index(
+            "ix_jobs_quarantined", "tenant_id", "id",
+            postgresql_where=text(f"status = 'pending' AND lost >= {QUARANTINE_AFTER}"),
+        ),
         # Leases move often and many rows share a page: room for HOT updates.
         {"postgresql_with": {"fillfactor": "85"}},
     )  # fmt: skip
@@ -144,6 +149,7 @@ class Job(Base):
     dispatch_no: Mapped[int] = mapped_column(server_default="0")
     dispatch_until: Mapped[datetime | None]
     available_at: Mapped[datetime | None]
+    queue: Mapped[str | None]  # where its newest message went
     waiting_on: Mapped[str | None]
     lease_token: Mapped[UUID | None]
     lease_until: Mapped[datetime | None]
@@ -151,6 +157,8 @@ class Job(Base):
     attempt: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     max_attempts: Mapped[int] = mapped_column(SmallInteger, server_default="3")
     lost: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    # Worked, and waited because its host said so: what counts against the job's own time limit.
+    spent_seconds: Mapped[float] = mapped_column(REAL, server_default="0")
 
     scan_no: Mapped[int | None]
     outcome: Mapped[str | None]

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from app.errors import FetchError, InvalidUrl, ScanStopped
-from app.queueing import QueueName, ScanMessage
+from app.queueing import EMPTY, QUEUES, QueueName, ScanMessage, Waiting
 from app.scanning.urls import canonical
 from app.scanning.values import BytesBody, Request, Response
 
@@ -88,6 +88,13 @@ class FakeTaskQueue:
 
     def depth(self, queue: QueueName) -> int | None:
         return None if self.away else sum(1 for name, _ in self.messages if name == queue)
+
+    def look(self) -> Mapping[QueueName, Waiting] | None:
+        return None if self.away else {name: self._waiting(name) for name in QUEUES}
+
+    def _waiting(self, queue: QueueName) -> Waiting:
+        limits = [message.until for name, message in self.messages if name == queue]
+        return Waiting(len(limits), limits[0] if limits else EMPTY)
 
 
 def _target(location: str, base: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from uuid import UUID
 
 import structlog
@@ -32,20 +32,11 @@ def run(runtime: Runtime, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> Sc
 
     Answers why the attempt failed, if it did. The job's row tells it already.
     """
-    settings = runtime.settings
-    if runtime.draining.is_set():
-        with suppress(Unavailable):  # else the reaper does it
-            scans.give_back(runtime.database, tenant_id=tenant_id, job_id=job_id, dispatch_no=dispatch_no)
+    try:
+        assignment = _take(runtime, tenant_id, job_id, dispatch_no)
+    except Unavailable as error:
+        log.warning("a message is dropped, the database being away; its job is dispatched again", error=str(error))
         return None
-    assignment = scans.claim(
-        runtime.database,
-        tenant_id=tenant_id,
-        job_id=job_id,
-        dispatch_no=dispatch_no,
-        lease=settings.lease_seconds,
-        worker=runtime.name,
-    )
-    runtime.upkeep.claimed()
     if assignment is None:
         return None
     control = Control(deadline=time.monotonic() + max(assignment.seconds_left, 0.0))
@@ -58,13 +49,31 @@ def run(runtime: Runtime, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> Sc
     return attempt.failure
 
 
+def _take(runtime: Runtime, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> Assignment | None:
+    if runtime.draining.is_set():
+        scans.give_back(runtime.database, tenant_id=tenant_id, job_id=job_id, dispatch_no=dispatch_no)
+        return None
+    assignment = scans.claim(
+        runtime.database,
+        tenant_id=tenant_id,
+        job_id=job_id,
+        dispatch_no=dispatch_no,
+        lease=runtime.settings.lease_seconds,
+        worker=runtime.name,
+    )
+    runtime.upkeep.claimed()
+    return assignment
+
+
 class _Attempt:
     def __init__(self, runtime: Runtime, assignment: Assignment, control: Control) -> None:
         self._runtime = runtime
         self._assignment = assignment
         self._control = control
         self.failure: ScanFailed | None = None
-        self._recorder = Recorder(runtime.database, assignment, lease=runtime.settings.lease_seconds)
+        self._recorder = Recorder(
+            runtime.database, assignment, lease=runtime.settings.lease_seconds, check=control.check
+        )
         self._started = time.monotonic()
         site, options = assignment.site, assignment.options
         self._fetcher: SiteFetcher = runtime.transport.fetcher(
@@ -98,8 +107,11 @@ class _Attempt:
                     self._log("complete", outcome=event.outcome, urls=event.stats.urls)
                     return
                 self._control.check()
-                if self._should_yield():
+                if self._runtime.draining.is_set():
                     self._put_back(0.0, None)
+                    return
+                if time.monotonic() - self._started > self._runtime.settings.slice_seconds:
+                    self._put_back(0.0, None, innocent=True)  # others go first
                     return
 
     def _events(self) -> Generator[Event]:
@@ -112,12 +124,6 @@ class _Attempt:
             agent=self._runtime.agent,
             resume=assignment.resume,
         )
-
-    def _should_yield(self) -> bool:
-        """After a slice others go first; when the process ends, what is done is kept."""
-        if self._runtime.draining.is_set():
-            return True
-        return time.monotonic() - self._started > self._runtime.settings.slice_seconds
 
     def _aborted(self) -> None:
         """By its own deadline: failed. By shutdown: put back. Lost or cancelled: the row says so already."""
@@ -148,10 +154,10 @@ class _Attempt:
         with _ending():
             self._recorder.fail(failure, max_attempts=settings.max_attempts, base_seconds=settings.retry_base_seconds)
 
-    def _put_back(self, seconds: float, reason: str | None) -> None:
+    def _put_back(self, seconds: float, reason: str | None, *, innocent: bool = False) -> None:
         self._log("put back", reason=reason, pause=seconds)
         with _ending():
-            self._recorder.put_back(seconds=seconds, reason=reason)
+            self._recorder.put_back(seconds=seconds, reason=reason, innocent=innocent)
 
 
 @contextmanager

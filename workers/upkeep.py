@@ -28,6 +28,7 @@ class Upkeep:
         self._database = database
         self._queue = queue
         self._settings = settings
+        self._seen = upkeep.Sightings()
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._forgot = time.monotonic()
@@ -45,10 +46,10 @@ class Upkeep:
             self._thread.join(timeout=10)
 
     def claimed(self) -> None:
-        """A message was taken here: after half a window of them the next round comes at once."""
+        """A message was taken here: when our part of half a window is gone, the next round comes at once."""
         with self._lock:
             self._claims += 1
-            low = self._claims >= self._settings.slots
+            low = self._claims >= self._settings.worker_concurrency
         if low:
             self._wake.set()
 
@@ -69,7 +70,8 @@ class Upkeep:
         # What needs no broker first: one that answers nothing costs seconds a round, and a cancellation none of them.
         upkeep.sweep(self._database)
         upkeep.settle(self._database)
-        upkeep.reap(self._database, self._queue, patience=patience)
+        self._seen.look(self._queue)
+        upkeep.reap(self._database, self._seen, patience=patience, lease=self._settings.lease_seconds)
         upkeep.dispatch(self._database, self._queue, slots=self._settings.slots, patience=patience)
         if time.monotonic() - self._forgot > FORGET_SECONDS:
             self._forgot = time.monotonic()

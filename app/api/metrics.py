@@ -58,7 +58,7 @@ class _Queues(Collector):
         yield depth
         try:
             with self._parts.database.system() as uow:
-                queued = uow.queue.queued()
+                queued = sum(uow.queue.queued().values())
         except Unavailable:
             return
         yield GaugeMetricFamily("scrapersky_jobs_queued", "Jobs handed to the broker, not yet begun.", value=queued)

@@ -60,7 +60,8 @@ class Parts:
             for number in range(settings.worker_processes)
         ]
         single = [self._worker("single", settings.single_concurrency, "single")] if settings.single_concurrency else []
-        return batch + single
+        # For jobs that lost their process again and again: one at a time, so that none takes a neighbour along.
+        return [*batch, *single, self._worker("quarantine", 1, "quarantine", awaited=False)]
 
     def flower(self) -> Child:
         return Child(name="flower", argv=self.flower_argv(), env=self.environment)
@@ -68,12 +69,13 @@ class Parts:
     def flower_argv(self) -> list[str]:
         return [sys.executable, "-m", "workers.flower"]
 
-    def _worker(self, queue: str, concurrency: int, name: str) -> Child:
+    def _worker(self, queue: str, concurrency: int, name: str, *, awaited: bool = True) -> Child:
         module = [sys.executable, "-m", "workers.process"]
         return Child(
             name=name,
             argv=[*module, f"--queue={queue}", f"--concurrency={concurrency}", f"--name={name}"],
             env=self.environment,
             liveness=self._settings.lease_seconds * LIVENESS_SHARE,
+            awaited=awaited,
             stop_timeout=WORKER_DRAIN_SECONDS,
         )

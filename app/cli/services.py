@@ -38,8 +38,9 @@ def api() -> None:
 def worker() -> None:
     """Run worker processes and watch over them: one that dies or hangs is replaced.
 
-    SCRAPERSKY_WORKER_PROCESSES of SCRAPERSKY_WORKER_CONCURRENCY threads for batches, and one of
-    SCRAPERSKY_SINGLE_CONCURRENCY threads for single scans.
+    SCRAPERSKY_WORKER_PROCESSES of SCRAPERSKY_WORKER_CONCURRENCY threads for batches, one of
+    SCRAPERSKY_SINGLE_CONCURRENCY threads for single scans, and one for the quarantine: jobs that lost their process
+    twice run there, one at a time.
     """
     settings = _found()
     raise SystemExit(Supervisor([_parts(settings).workers()]).run())

@@ -10,16 +10,17 @@ from __future__ import annotations
 import base64
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
 
-from app.queueing import SCAN_TASK, QueueName, ScanMessage
+from app.queueing import EMPTY, QUEUES, SCAN_TASK, QueueName, ScanMessage, Waiting
 from app.redis.connection import RedisError, connect
 
 log = structlog.get_logger(__name__)
+UNTIL = "until"
 ORIGIN = f"dispatcher@{platform.node()}"
 
 
@@ -46,8 +47,30 @@ class RedisTaskQueue:
         except RedisError:
             return None
 
+    def look(self) -> Mapping[QueueName, Waiting] | None:
+        pipe = self._redis.pipeline(transaction=False)
+        for queue in QUEUES:
+            pipe.llen(queue)
+            pipe.lindex(queue, -1)
+        try:
+            answers = pipe.execute()
+        except RedisError:
+            return None
+        pairs = zip(QUEUES, answers[::2], answers[1::2], strict=True)
+        return {queue: Waiting(int(depth), until_of(message)) for queue, depth, message in pairs}
+
     def close(self) -> None:
         self._redis.close()
+
+
+def until_of(message: bytes | None) -> float:
+    """A message's time limit; 0 where it tells none, for then nothing can be said of those before it."""
+    if message is None:
+        return EMPTY
+    try:
+        return float(json.loads(message)["headers"][UNTIL])
+    except (ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def envelope(queue: QueueName, message: ScanMessage) -> str:
@@ -95,6 +118,7 @@ def _headers(task_id: str, message: ScanMessage) -> dict[str, Any]:
         "replaced_task_nesting": 0,
         "stamped_headers": None,
         "stamps": {},
+        UNTIL: message.until,
     }
 
 

@@ -46,18 +46,6 @@ class Domains:
             query = query.where(Domain.host.startswith(host.lower(), autoescape=True))
         return page(self._session.scalars(query).all(), limit, lambda d: (d.host, d.path))
 
-    def next_scan(self, domain_id: UUID) -> int:
-        """Count a scan of this domain; the number names it in the inventory's intervals."""
-        scan_no: int | None = self._session.scalar(
-            sa.update(Domain)
-            .where(Domain.tenant_id == self._tenant_id, Domain.id == domain_id)
-            .values(scan_count=Domain.scan_count + 1)
-            .returning(Domain.scan_count)
-        )
-        if scan_no is None:
-            raise LookupError(domain_id)
-        return scan_no
-
     def learn_scheme(self, domain_id: UUID, scheme: str) -> None:
         self._change(domain_id, scheme=scheme)
 

@@ -8,14 +8,72 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.errors import Aborted
+from app.errors import Aborted, Conflict
 from app.repositories.keyset import PageOf, decode, page
-from models import BatchJob, Domain, Job
-from models.states import ENDED_JOBS, OPEN_JOBS, JobStatus
+from models import BatchJob, Domain, Job, Tenant
+from models.states import ENDED_JOBS, OPEN_JOBS, QUARANTINE_AFTER, BatchStatus, JobStatus
 
 _NOW = sa.func.now()
+BUSY_PAUSE = 2.0  # seconds until a job whose domain is being scanned asks again
+
+# One statement: the claim, the number of its scan (a new one at the first attempt, or when another job has scanned the
+# domain in between) and all that the scan needs to know.
+_ACTIVE = f"('{BatchStatus.PENDING}', '{BatchStatus.RUNNING}')"
+_CLAIM = sa.text(f"""
+    WITH due AS (
+        SELECT j.id, j.domain_id, j.scan_no, coalesce(b.options, j.options) AS options
+        FROM jobs j JOIN tenants t ON t.id = j.tenant_id AND t.status = 'active'
+        LEFT JOIN batch_jobs b ON b.tenant_id = j.tenant_id AND b.id = j.batch_id
+        WHERE j.tenant_id = :tenant AND j.id = :job AND j.status = 'queued' AND j.dispatch_no = :dispatch
+          AND (j.batch_id IS NULL OR b.status IN {_ACTIVE})
+          AND NOT EXISTS (SELECT FROM jobs o WHERE o.tenant_id = :tenant AND o.domain_id = j.domain_id
+                          AND o.status = 'running')
+        FOR UPDATE OF j
+    ), numbered AS (
+        UPDATE domains d SET scan_count = scan_count + 1 FROM due
+        WHERE d.tenant_id = :tenant AND d.id = due.domain_id AND d.scan_count IS DISTINCT FROM due.scan_no
+        RETURNING d.scan_count
+    )
+    UPDATE jobs SET status = 'running', attempt = attempt + 1, lease_token = :token, dispatch_until = NULL,
+                    lease_until = now() + make_interval(secs => :lease), started_at = coalesce(started_at, now()),
+                    scan_no = coalesce((SELECT scan_count FROM numbered), jobs.scan_no),
+                    worker = :worker, waiting_on = NULL, updated_at = now()
+    FROM due JOIN domains d ON d.tenant_id = :tenant AND d.id = due.domain_id
+    WHERE jobs.tenant_id = :tenant AND jobs.id = due.id
+    RETURNING jobs.domain_id, jobs.attempt, jobs.scan_no, due.scan_no IS NULL AS fresh, jobs.scheme, d.host, d.path,
+              d.scheme AS learnt_scheme, due.options, jobs.stats, jobs.checkpoint, jobs.spent_seconds""")
+
+# A message that nobody will act on (its batch is paused, its tenant suspended, its domain busy, its worker about to
+# end) gives its place in the window to others.
+_GIVE_BACK = sa.text("""
+    WITH busy AS (
+        SELECT EXISTS (SELECT FROM jobs j JOIN jobs o ON o.tenant_id = j.tenant_id AND o.domain_id = j.domain_id
+                       WHERE j.tenant_id = :tenant AND j.id = :job AND o.status = 'running') AS busy
+    )
+    UPDATE jobs SET status = 'pending', dispatch_until = NULL, updated_at = now(),
+                    waiting_on = CASE WHEN busy.busy THEN 'domain_busy' END,
+                    available_at = CASE WHEN busy.busy THEN now() + make_interval(secs => :pause) END
+    FROM busy WHERE tenant_id = :tenant AND id = :job AND status = 'queued' AND dispatch_no = :dispatch""")
+
+
+class Claimed(NamedTuple):
+    """A job just moved to `running`, with what its scan needs. `fresh`: nothing of it was ever begun."""
+
+    domain_id: UUID
+    attempt: int
+    scan_no: int
+    fresh: bool
+    scheme: str | None
+    host: str
+    path: str
+    learnt_scheme: str | None
+    options: dict[str, Any] | None
+    stats: dict[str, Any] | None
+    checkpoint: dict[str, Any] | None
+    spent_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +133,7 @@ class Jobs:
             created_by=created_by,
             status=JobStatus.QUEUED if at_once else JobStatus.PENDING,
             dispatch_no=1 if at_once else 0,
+            queue="single" if at_once else None,
         )
         if dispatch_seconds is not None:
             job.dispatch_until = _NOW + _seconds(dispatch_seconds)
@@ -82,11 +141,15 @@ class Jobs:
         self._session.flush()
         return job
 
-    def queued_singles(self) -> int:
-        query = sa.select(sa.func.count()).where(
-            Job.tenant_id == self._tenant_id, Job.status == JobStatus.QUEUED, Job.batch_id.is_(None)
-        )
-        return self._session.scalar(query) or 0
+    def may_start_single(self, most: int) -> bool:
+        """Whether fewer than `most` single scans wait in the broker, and the tenant's cap leaves room for one more."""
+        taken = sa.select(
+            sa.func.count(),
+            sa.func.count().filter(Job.status == JobStatus.QUEUED, Job.batch_id.is_(None)),
+        ).where(Job.tenant_id == self._tenant_id, Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
+        in_flight, waiting = self._session.execute(taken).one()
+        cap = self._session.scalar(sa.select(Tenant.max_running).where(Tenant.id == self._tenant_id))
+        return waiting < most and (cap is None or in_flight < cap)
 
     def get(self, key: UUID | int) -> JobView | None:
         """By id or by number."""
@@ -129,6 +192,23 @@ class Jobs:
         )
         return [JobWords(*row) for row in self._session.execute(query)]
 
+    def claim(self, job_id: UUID, *, dispatch_no: int, token: UUID, lease: float, worker: str) -> Claimed | None:
+        """Queued → running under a new token; None when the message is stale, or the job may not run just now.
+
+        :raises Conflict: another job of its domain has begun in this very moment
+        """
+        key = {"tenant": self._tenant_id, "job": job_id, "dispatch": dispatch_no}
+        try:
+            row = self._session.execute(_CLAIM, {**key, "token": token, "lease": lease, "worker": worker}).one_or_none()
+        except IntegrityError as error:
+            raise Conflict("the domain is being scanned") from error
+        return Claimed(*row) if row else None
+
+    def give_back(self, job_id: UUID, *, dispatch_no: int) -> None:
+        """Queued → pending, if this message is the newest: nobody will work on it now."""
+        key = {"tenant": self._tenant_id, "job": job_id, "dispatch": dispatch_no}
+        self._session.execute(_GIVE_BACK, {**key, "pause": BUSY_PAUSE})
+
     def hold(self, job_id: UUID, token: UUID) -> Job:
         """The running job, locked, if this attempt still owns it.
 
@@ -156,11 +236,9 @@ class Jobs:
         job.lease_until = sa.func.clock_timestamp() + _seconds(lease)
         self._session.flush()
 
-    def seconds_running(self, job_id: UUID) -> float:
-        """Since the job's first claim, on the database's clock."""
-        age = sa.func.extract("epoch", _NOW - Job.started_at)
-        found = self._session.scalar(sa.select(age).where(Job.tenant_id == self._tenant_id, Job.id == job_id))
-        return float(found or 0.0)
+    def spend(self, job: Job, seconds: float) -> None:
+        """Count against the job's own time limit."""
+        job.spent_seconds += seconds
 
     def complete(self, job: Job, *, outcome: str, stats: dict[str, Any]) -> None:
         self._end(job, JobStatus.COMPLETE)
@@ -185,11 +263,17 @@ class Jobs:
         reason: str | None,
         stats: dict[str, Any] | None,
         checkpoint: dict[str, Any] | None,
+        innocent: bool,
     ) -> None:
-        """Back to `pending` without blame: the attempt does not count."""
+        """Back to `pending` without blame: the attempt does not count.
+
+        `innocent`: it has worked for a whole slice. In quarantine, where it did so alone, that takes one loss off;
+        among neighbours it proves nothing, and a job that works and crashes by turns would take them along for ever.
+        """
         self._put_back(job, seconds, reason)
         job.attempt = max(job.attempt - 1, 0)
-        job.lost = 0  # it leaves its worker alive: whatever killed the earlier ones was not this job
+        if innocent and job.lost >= QUARANTINE_AFTER:
+            job.lost -= 1
         job.checkpoint = checkpoint
         if stats is not None:
             job.stats = stats
@@ -223,10 +307,6 @@ class Jobs:
         self._session.execute(sa.text("SELECT set_config('statement_timeout', '15min', true)"))
         return self._restart(Job.batch_id == batch_id, Job.status.in_(statuses))
 
-    def set_scan_no(self, job: Job, scan_no: int) -> None:
-        job.scan_no = scan_no
-        self._session.flush()
-
     def _restart(self, *which: sa.ColumnElement[bool]) -> int:
         result = self._session.execute(
             sa.update(Job)
@@ -235,6 +315,7 @@ class Jobs:
                 status=JobStatus.PENDING,
                 attempt=0,
                 lost=0,
+                spent_seconds=0,
                 progress=0,
                 finished_at=None,
                 started_at=None,

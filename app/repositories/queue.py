@@ -1,4 +1,4 @@
-"""The moves of jobs that know no tenant: claims, leases, reaping, folding. System role only.
+"""The moves of jobs that know no tenant: dispatching, leases, reaping, folding. System role only.
 
 Only the database's clock counts. A guarded UPDATE that touches no row is an answer: the message was stale.
 """
@@ -6,124 +6,132 @@ Only the database's clock counts. A guarded UPDATE that touches no row is an ans
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+
+from models.states import MAX_LOST, QUARANTINE_AFTER
 
 # One advisory lock a duty: of all processes one dispatches, one reaps, and nobody waits for it.
 DISPATCH_LOCK, REAP_LOCK, SETTLE_LOCK, SWEEP_LOCK = 0x5C01, 0x5C02, 0x5C03, 0x5C04
-MAX_LOST = 5
 SWEEP_CHUNK = 5_000
 FOLD_ABOVE = 24
 SPARE = 16  # lanes that may be empty but for their first job before a round fills less than its window
 
 
 class Dispatch(NamedTuple):
-    """A job just moved to `queued`."""
+    """A job just moved to `queued`. `until` is its message's time limit, in epoch seconds of the database's clock."""
 
     tenant_id: UUID
     job_id: UUID
     dispatch_no: int
     batch_id: UUID | None
+    queue: str
+    until: float
     domain: str
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A job just moved to `running`."""
-
-    tenant_id: UUID
-    job_id: UUID
-    attempt: int
-    lost: int
-
-
-# Fair by turns: every batch of a tenant gives its first job, then every batch its second …; tenants alike, those with
-# fewer jobs already taken first. A lane is a batch, or a tenant's single scans, with a job that is due. Each is read
-# by its index and no further than its share can reach (with some to spare, for lanes that are shorter than theirs), so
-# neither a million pending jobs nor thousands of lanes make this slow; and only what was chosen is locked.
-_DUE = "status = 'pending' AND available_at IS NULL"
+# Fair by turns. A lane is a batch, or a tenant's single scans, with a job that is due. A tenant's lanes take turns
+# under its priorities, those with fewer jobs in flight first; tenants take turns by what each has in flight over its
+# weight, so whoever has least comes next. Luck decides between equals: by age, a tenant or batch that came late would
+# wait for all before it whenever there are more of them than turns. In flight is what slots of batches will work on or
+# do; only a tenant's cap counts the rest as well.
+#
+# Each lane is read by its index and no further than its share can reach (with some to spare, for lanes shorter than
+# theirs), so neither a million pending jobs nor thousands of lanes make this slow; only what was chosen is locked.
+#
+# What a tenant gets within its fair part of the slots goes to `express`, which workers read first: a small batch does
+# not wait in the broker behind what a large one has there. All express jobs together need no more than all slots, and
+# a tenant's part is free while it has less than that in flight: the other queue is always read as well.
+_DUE = f"status = 'pending' AND available_at IS NULL AND lost < {QUARANTINE_AFTER}"
+_QUEUED = """
+    UPDATE jobs SET status = 'queued', queue = chosen.queue, dispatch_no = dispatch_no + 1, waiting_on = NULL,
+                    dispatch_until = clock_timestamp() + make_interval(secs => :patience), updated_at = now()
+    FROM chosen WHERE jobs.tenant_id = chosen.tenant_id AND jobs.id = chosen.id
+    RETURNING jobs.tenant_id, jobs.id, jobs.dispatch_no, jobs.batch_id, jobs.queue,
+              CAST(extract(epoch FROM jobs.dispatch_until) AS float8),
+              (SELECT host || rtrim(path, '/') FROM domains d
+               WHERE d.tenant_id = jobs.tenant_id AND d.id = jobs.domain_id)"""
 _DISPATCH = sa.text(f"""
-    WITH taken AS (
-        SELECT tenant_id, count(*) AS n FROM jobs WHERE status IN ('queued', 'running') GROUP BY tenant_id
+    WITH flying AS MATERIALIZED (
+        SELECT tenant_id, batch_id, count(*) FILTER (WHERE queue IN ('express', 'scans')) AS n, count(*) AS n_anywhere
+        FROM jobs WHERE status IN ('queued', 'running') GROUP BY 1, 2
+    ), active AS MATERIALIZED (
+        SELECT t.id, t.weight, t.max_running - coalesce(f.n_anywhere, 0) AS room, coalesce(f.n, 0) AS taken,
+               random() AS luck
+        FROM tenants t
+        LEFT JOIN (SELECT tenant_id, sum(n) AS n, sum(n_anywhere) AS n_anywhere FROM flying GROUP BY 1) f
+               ON f.tenant_id = t.id
+        WHERE t.status = 'active'
+    ), free AS (
+        SELECT * FROM active WHERE room IS NULL OR room > 0
     ), lanes AS MATERIALIZED (
-        SELECT b.tenant_id, b.id AS batch_id, b.priority
-        FROM batch_jobs b JOIN tenants t ON t.id = b.tenant_id AND t.status = 'active'
+        SELECT b.tenant_id, b.id AS batch_id, b.priority, t.weight
+        FROM batch_jobs b JOIN free t ON t.id = b.tenant_id
         WHERE b.status IN ('pending', 'running') AND (
             SELECT true FROM jobs WHERE tenant_id = b.tenant_id AND batch_id = b.id AND {_DUE} ORDER BY id LIMIT 1)
         UNION ALL
-        SELECT t.id, NULL, 9 FROM tenants t
-        WHERE t.status = 'active' AND (
+        SELECT t.id, NULL, 9, t.weight FROM free t
+        WHERE (
             SELECT true FROM jobs WHERE tenant_id = t.id AND batch_id IS NULL AND {_DUE} ORDER BY batch_id, id LIMIT 1)
+    ), sharing AS MATERIALIZED (
+        SELECT count(*) FILTER (WHERE waits) AS tenants, sum(weight) AS weights
+        FROM (SELECT weight, taken, id IN (SELECT tenant_id FROM lanes) AS waits FROM active) a
+        WHERE waits OR taken > 0
     ), shares AS MATERIALIZED (
-        SELECT *, least(:want, ceil(:want * {SPARE}.0 / (
-                   count(*) OVER (PARTITION BY tenant_id ORDER BY priority DESC)
-                   * (SELECT count(DISTINCT tenant_id) FROM lanes)))) AS share
-        FROM lanes
+        SELECT l.*, random() AS luck, coalesce(f.n, 0) AS taken, least(:express + :scans, ceil(
+                   (:express + :scans) * {SPARE}.0 * l.weight
+                   / (count(*) OVER (PARTITION BY l.tenant_id ORDER BY priority DESC) * sharing.tenants))) AS share
+        FROM lanes l CROSS JOIN sharing
+        LEFT JOIN flying f ON f.tenant_id = l.tenant_id AND f.batch_id IS NOT DISTINCT FROM l.batch_id
     ), due AS (
-        SELECT s.tenant_id, j.id, s.priority,
-               row_number() OVER (PARTITION BY s.tenant_id, s.batch_id ORDER BY j.id) AS nth
+        SELECT s.*, j.id, row_number() OVER (PARTITION BY s.tenant_id, s.batch_id ORDER BY j.id) AS nth
         FROM shares s CROSS JOIN LATERAL (
             SELECT id FROM jobs WHERE tenant_id = s.tenant_id AND batch_id = s.batch_id AND {_DUE}
             ORDER BY id LIMIT s.share) j
         WHERE s.batch_id IS NOT NULL
         UNION ALL
-        SELECT s.tenant_id, j.id, s.priority, row_number() OVER (PARTITION BY s.tenant_id ORDER BY j.id)
+        SELECT s.*, j.id, row_number() OVER (PARTITION BY s.tenant_id ORDER BY j.id)
         FROM shares s CROSS JOIN LATERAL (
             SELECT id FROM jobs WHERE tenant_id = s.tenant_id AND batch_id IS NULL AND {_DUE}
             ORDER BY batch_id, id LIMIT s.share) j  -- the index's order: IS NULL alone does not tell the planner
         WHERE s.batch_id IS NULL
     ), turns AS (
-        SELECT due.tenant_id, due.id, coalesce(taken.n, 0)
-               + row_number() OVER (PARTITION BY due.tenant_id ORDER BY priority DESC, nth, due.id) AS turn
-        FROM due LEFT JOIN taken USING (tenant_id)
-    ), first AS (
-        SELECT tenant_id, id FROM turns ORDER BY turn, id LIMIT :want
+        SELECT due.tenant_id, due.id, t.weight, t.room, t.luck, t.taken, row_number() OVER (
+                   PARTITION BY due.tenant_id ORDER BY priority DESC, due.taken + nth, due.luck, due.id) AS nth
+        FROM due JOIN active t ON t.id = due.tenant_id
+    ), ranked AS (
+        SELECT tenant_id, id, queue,
+               row_number() OVER (PARTITION BY queue ORDER BY (taken + nth) / weight, luck, id) AS nth
+        FROM (SELECT *, CASE WHEN taken + nth <= greatest(1, :slots * weight / (SELECT weights FROM sharing))
+                             THEN 'express' ELSE 'scans' END AS queue
+              FROM turns WHERE room IS NULL OR nth <= room) t
     ), chosen AS (
-        SELECT jobs.tenant_id, jobs.id FROM first JOIN jobs USING (tenant_id, id)
-        WHERE {_DUE} FOR UPDATE OF jobs SKIP LOCKED
-    )
-    UPDATE jobs SET status = 'queued', dispatch_no = dispatch_no + 1, waiting_on = NULL,
-                    dispatch_until = clock_timestamp() + make_interval(secs => :patience), updated_at = now()
-    FROM chosen WHERE jobs.tenant_id = chosen.tenant_id AND jobs.id = chosen.id
-    RETURNING jobs.tenant_id, jobs.id, jobs.dispatch_no, jobs.batch_id,
-              (SELECT host || rtrim(path, '/') FROM domains d
-               WHERE d.tenant_id = jobs.tenant_id AND d.id = jobs.domain_id)""")
+        SELECT jobs.tenant_id, jobs.id, ranked.queue FROM ranked JOIN jobs USING (tenant_id, id)
+        WHERE ranked.nth <= CASE ranked.queue WHEN 'express' THEN :express ELSE :scans END AND {_DUE}
+        FOR UPDATE OF jobs SKIP LOCKED
+    ){_QUEUED}""")
+
+# One job a round, of tenants in turn by luck, of each the one that has waited longest.
+_QUARANTINED = f"""
+    jobs.status = 'pending' AND jobs.available_at IS NULL AND jobs.lost >= {QUARANTINE_AFTER}
+    AND EXISTS (SELECT FROM tenants t WHERE t.id = jobs.tenant_id AND t.status = 'active')
+    AND (jobs.batch_id IS NULL OR EXISTS (
+            SELECT FROM batch_jobs b WHERE b.tenant_id = jobs.tenant_id AND b.id = jobs.batch_id
+            AND b.status IN ('pending', 'running')))"""
+_QUARANTINE = sa.text(f"""
+    WITH turn AS (
+        SELECT tenant_id FROM (SELECT DISTINCT tenant_id FROM jobs WHERE {_QUARANTINED}) t ORDER BY random() LIMIT 1
+    ), chosen AS (
+        SELECT tenant_id, id, 'quarantine' AS queue FROM jobs JOIN turn USING (tenant_id)
+        WHERE {_QUARANTINED} ORDER BY updated_at LIMIT 1 FOR UPDATE OF jobs SKIP LOCKED
+    ){_QUEUED}""")
 
 _STARTED = sa.text("""
     UPDATE batch_jobs SET status = 'running', started_at = coalesce(started_at, now())
     WHERE status = 'pending' AND id = ANY(:batches)""")
-
-_CLAIM = sa.text("""
-    UPDATE jobs SET status = 'running', attempt = attempt + 1, lease_token = :token, dispatch_until = NULL,
-                    lease_until = now() + make_interval(secs => :lease), started_at = coalesce(started_at, now()),
-                    worker = :worker, waiting_on = NULL, updated_at = now()
-    WHERE tenant_id = :tenant AND id = :job AND status = 'queued' AND dispatch_no = :dispatch
-      AND EXISTS (SELECT FROM tenants t WHERE t.id = tenant_id AND t.status = 'active')
-      AND (batch_id IS NULL OR EXISTS (
-            SELECT FROM batch_jobs b WHERE b.tenant_id = jobs.tenant_id AND b.id = jobs.batch_id
-            AND b.status IN ('pending', 'running')))
-    RETURNING attempt, lost""")
-
-# A message that nobody will act on (its batch is paused, its tenant suspended, its worker about to end) gives its
-# place in the window to others.
-_GIVE_BACK = sa.text("""
-    UPDATE jobs SET status = 'pending', dispatch_until = NULL, updated_at = now()
-    WHERE tenant_id = :tenant AND id = :job AND status = 'queued' AND dispatch_no = :dispatch""")
-
-_DOMAIN_BUSY = sa.text("""
-    UPDATE jobs SET status = 'pending', dispatch_until = NULL, waiting_on = 'domain_busy', updated_at = now(),
-                    available_at = now() + make_interval(secs => :pause)
-    WHERE tenant_id = :tenant AND id = :job AND status = 'queued' AND dispatch_no = :dispatch""")
-
-_RELEASE = sa.text("""
-    UPDATE jobs SET status = 'pending', attempt = greatest(attempt - 1, 0), lease_token = NULL, lease_until = NULL,
-                    available_at = now() + make_interval(secs => :pause), updated_at = now()
-    WHERE tenant_id = :tenant AND id = :job AND status = 'running' AND lease_token = :token""")
 
 # A row that is locked is being written by its own attempt, which prolongs the lease itself: never wait for it, or one
 # long landing would cost every other job of the process its lease.
@@ -147,21 +155,32 @@ _STILL_OURS = sa.text("""
     LEFT JOIN batch_jobs b ON b.tenant_id = jobs.tenant_id AND b.id = jobs.batch_id
     WHERE jobs.status = 'running' AND coalesce(b.status, 'running') <> 'cancelling'""")
 
+# Overdue, or known to be lost: `seen` as in `reap_messages`.
 _REAP_MESSAGES = sa.text("""
     UPDATE jobs SET status = 'pending', dispatch_until = NULL, updated_at = now()
     WHERE (tenant_id, id) IN (
         SELECT tenant_id, id FROM jobs
-        WHERE status = 'queued' AND dispatch_until < now() + make_interval(secs => :early)
+        WHERE status = 'queued' AND (dispatch_until < now() OR EXISTS (
+            SELECT FROM unnest(CAST(:queues AS text[]), CAST(:before AS float8[]), CAST(:ages AS float8[]))
+                        AS seen (queue, before, age)
+            WHERE seen.queue = jobs.queue AND dispatch_until < least(
+                to_timestamp(seen.before), now() + make_interval(secs => :patience - seen.age))))
         LIMIT 5000 FOR UPDATE SKIP LOCKED)""")
 
-_REAP_LEASES = sa.text("""
+# A lease that the database itself let pass, by being away, is held against nobody.
+_LOST = """lost + CASE WHEN lease_until < pg_postmaster_start_time() + make_interval(secs => :lease)
+                       THEN 0 ELSE 1 END"""
+_REAP_LEASES = sa.text(f"""
     UPDATE jobs SET
-        lost = lost + 1, attempt = greatest(attempt - 1, 0), lease_token = NULL, lease_until = NULL,
-        status = CASE WHEN lost + 1 >= :max_lost THEN 'failed' ELSE 'pending' END,
-        finished_at = CASE WHEN lost + 1 >= :max_lost THEN now() END,
-        error_code = CASE WHEN lost + 1 >= :max_lost THEN 'worker_lost' ELSE error_code END,
-        error_detail = CASE WHEN lost + 1 >= :max_lost THEN CAST(:detail AS text) ELSE error_detail END,
-        error_retryable = CASE WHEN lost + 1 >= :max_lost THEN true ELSE error_retryable END,
+        lost = {_LOST}, attempt = greatest(attempt - 1, 0), lease_token = NULL, lease_until = NULL,
+        status = CASE WHEN {_LOST} >= {MAX_LOST} THEN 'failed' ELSE 'pending' END,
+        finished_at = CASE WHEN {_LOST} >= {MAX_LOST} THEN now() END,
+        error_code = CASE WHEN {_LOST} >= {MAX_LOST} THEN 'worker_lost' ELSE error_code END,
+        error_detail = CASE WHEN {_LOST} >= {MAX_LOST}
+            THEN 'its worker vanished {MAX_LOST} times while it held the job'
+                 || coalesce('; before that: ' || error_detail, '')
+            ELSE error_detail END,
+        error_retryable = CASE WHEN {_LOST} >= {MAX_LOST} THEN true ELSE error_retryable END,
         waiting_on = NULL, updated_at = now()
     WHERE (tenant_id, id) IN (
         SELECT tenant_id, id FROM jobs WHERE status = 'running' AND lease_until < now()
@@ -212,46 +231,26 @@ class Queue:
         """This duty is ours until the transaction ends; False when another process has it."""
         return bool(self._session.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(duty))))
 
-    def queued(self) -> int:
-        """Messages that are, or should be, in the broker."""
-        return self._session.scalar(sa.text("SELECT count(*) FROM jobs WHERE status = 'queued'")) or 0
+    def queued(self) -> dict[str, int]:
+        """Messages that are, or should be, in the broker, by queue."""
+        found = self._session.execute(sa.text("SELECT queue, count(*) FROM jobs WHERE status = 'queued' GROUP BY 1"))
+        return {str(queue): int(n) for queue, n in found}
 
-    def dispatch(self, *, want: int, patience: float) -> list[Dispatch]:
-        """Claim up to `want` due jobs, fairly; their messages are to be sent after commit."""
-        rows = [Dispatch(*row) for row in self._session.execute(_DISPATCH, {"want": want, "patience": patience})]
+    def dispatch(self, *, express: int, scans: int, slots: int, patience: float) -> list[Dispatch]:
+        """Claim due jobs, fairly, up to so many for each queue; their messages are to be sent after commit."""
+        values = {"express": express, "scans": scans, "slots": slots, "patience": patience}
+        return self._dispatch(_DISPATCH, values)
+
+    def dispatch_quarantined(self, *, patience: float) -> list[Dispatch]:
+        """The same for one job that lost its process again and again."""
+        return self._dispatch(_QUARANTINE, {"patience": patience})
+
+    def _dispatch(self, statement: sa.TextClause, values: Mapping[str, object]) -> list[Dispatch]:
+        rows = [Dispatch(*row) for row in self._session.execute(statement, values)]
         batches = sorted({row.batch_id for row in rows if row.batch_id is not None})
         if batches:
             self._session.execute(_STARTED, {"batches": batches})
         return rows
-
-    def claim(
-        self, *, tenant_id: UUID, job_id: UUID, dispatch_no: int, token: UUID, lease: float, worker: str
-    ) -> Claim | None:
-        """Queued → running under a new token; None when the message is stale or its batch is not active.
-
-        A domain that another job is scanning right now puts the job back for a few seconds (`domain_busy`).
-        """
-        key = {"tenant": tenant_id, "job": job_id, "dispatch": dispatch_no}
-        try:
-            with self._session.begin_nested():
-                row = self._session.execute(
-                    _CLAIM, {**key, "token": token, "lease": lease, "worker": worker}
-                ).one_or_none()
-        except IntegrityError:
-            self._session.execute(_DOMAIN_BUSY, {**key, "pause": 2.0})
-            return None
-        if row is None:
-            self.give_back(tenant_id=tenant_id, job_id=job_id, dispatch_no=dispatch_no)
-            return None
-        return Claim(tenant_id, job_id, int(row[0]), int(row[1]))
-
-    def give_back(self, *, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> None:
-        """Queued → pending, if this message is the newest: nobody will work on it now."""
-        self._session.execute(_GIVE_BACK, {"tenant": tenant_id, "job": job_id, "dispatch": dispatch_no})
-
-    def release(self, *, tenant_id: UUID, job_id: UUID, token: UUID) -> None:
-        """Running → pending: an attempt that could not even begin costs nothing."""
-        self._session.execute(_RELEASE, {"tenant": tenant_id, "job": job_id, "token": token, "pause": 2.0})
 
     def heartbeat(self, held: Sequence[tuple[UUID, UUID, UUID]], *, lease: float) -> set[UUID]:
         """Prolong the leases of (tenant, job, token); answers those prolonged. `still_ours` tells of the others."""
@@ -261,14 +260,22 @@ class Queue:
         """Of (tenant, job, token), the jobs that nobody has cancelled or taken over."""
         return {row[0] for row in self._session.execute(_STILL_OURS, _columns(held))}
 
-    def reap_messages(self, *, early: float = 0.0) -> int:
-        """Queued → pending where the message is overdue; `early` seconds before it is, if it is known lost."""
-        return _touched(self._session, _REAP_MESSAGES, {"early": early})
+    def reap_messages(self, seen: Mapping[str, tuple[float, float]], *, patience: float) -> int:
+        """Queued → pending where the message is overdue, or lost by what was seen of its queue.
 
-    def reap_leases(self) -> int:
+        `seen` tells of a queue (the time limit of its next message, how many seconds ago): what was dispatched to it
+        earlier than that message, and also before then, is not in it any more.
+        """
+        columns = {
+            "queues": list(seen),
+            "before": [before for before, _ in seen.values()],
+            "ages": [age for _, age in seen.values()],
+        }
+        return _touched(self._session, _REAP_MESSAGES, {**columns, "patience": patience})
+
+    def reap_leases(self, *, lease: float) -> int:
         """Running → pending where the lease has passed; failed after too many lost workers."""
-        detail = f"its worker vanished {MAX_LOST} times while it held the job"
-        return _touched(self._session, _REAP_LEASES, {"max_lost": MAX_LOST, "detail": detail})
+        return _touched(self._session, _REAP_LEASES, {"lease": lease})
 
     def wake(self) -> int:
         """Delayed jobs whose time has come are due."""

@@ -7,15 +7,16 @@ sitemap file the job has a checkpoint: the next attempt goes on from there.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, cast
 from uuid import UUID, uuid4
 
-from app.errors import Aborted, ScanFailed, Unavailable
+from app.errors import Conflict, ScanFailed
 from app.repositories.hashes import url_key
 from app.repositories.inventory import UrlRow, extras_json
+from app.repositories.jobs import Claimed
 from app.scanning import page_types
 from app.scanning.urls import site as parse_site
 from app.scanning.values import (
@@ -42,6 +43,7 @@ from app.unit_of_work import Database, TenantUnit
 from models import Job
 
 LONGEST_RETRY = 3_600.0
+CHECK_EVERY = 1_000  # rows
 PAGE_COLUMNS = ("title", "description", "language", "page_type")
 PAGE_READ_FIELDS = ("url", "final_url", "http_status", "partial", "problem", "links", *PAGE_COLUMNS)
 
@@ -67,56 +69,42 @@ def claim(
 ) -> Assignment | None:
     """Make the job ours; None when the message is stale, its batch paused or its domain busy."""
     token = uuid4()
-    with database.system() as system:
-        claimed = system.queue.claim(
-            tenant_id=tenant_id, job_id=job_id, dispatch_no=dispatch_no, token=token, lease=lease, worker=worker
-        )
-        system.commit()
-    if claimed is None:
-        return None
     try:
         with database.for_tenant(tenant_id) as uow:
-            assignment = _assignment(uow, job_id, token)
+            claimed = uow.jobs.claim(job_id, dispatch_no=dispatch_no, token=token, lease=lease, worker=worker)
+            if claimed is None:
+                uow.jobs.give_back(job_id, dispatch_no=dispatch_no)
+            assignment = _assignment(uow, job_id, token, claimed) if claimed else None
             uow.commit()
-    except Aborted:  # cancelled in this very moment
-        return None
-    except Unavailable:  # most likely all connections are busy: not the job's fault, and no worker was lost
-        with suppress(Unavailable), database.system() as system:
-            system.queue.release(tenant_id=tenant_id, job_id=job_id, token=token)
-            system.commit()
+    except Conflict:
+        give_back(database, tenant_id=tenant_id, job_id=job_id, dispatch_no=dispatch_no)
         return None
     return assignment
 
 
 def give_back(database: Database, *, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> None:
-    """A message that came too late to be worked on here: its job is due again at once."""
-    with database.system() as system:
-        system.queue.give_back(tenant_id=tenant_id, job_id=job_id, dispatch_no=dispatch_no)
-        system.commit()
+    """A message that nobody acts on here: its job is due again."""
+    with database.for_tenant(tenant_id) as uow:
+        uow.jobs.give_back(job_id, dispatch_no=dispatch_no)
+        uow.commit()
 
 
-def _assignment(uow: TenantUnit, job_id: UUID, token: UUID) -> Assignment:
-    job = uow.jobs.hold(job_id, token)
-    view = uow.jobs.get(job_id)
-    if view is None:
-        raise Aborted("the job is gone")
-    if job.scan_no != view.domain.scan_count:  # the first attempt, or another job scanned the domain in between
-        uow.jobs.set_scan_no(job, uow.domains.next_scan(job.domain_id))
-    options = options_from(view.options)
-    named = job.scheme is not None
-    address = parse_site(f"{job.scheme or 'https'}://{view.domain.host}{view.domain.path}")
-    scheme = cast("Any", job.scheme if named else view.domain.scheme)
+def _assignment(uow: TenantUnit, job_id: UUID, token: UUID, claimed: Claimed) -> Assignment:
+    options = options_from(claimed.options or {})
+    named = claimed.scheme is not None
+    address = parse_site(f"{claimed.scheme or 'https'}://{claimed.host}{claimed.path}")
+    scheme = cast("Any", claimed.scheme if named else claimed.learnt_scheme)
     return Assignment(
         tenant_id=uow.tenant_id,
-        job_id=job.id,
-        domain_id=job.domain_id,
+        job_id=job_id,
+        domain_id=claimed.domain_id,
         token=token,
-        attempt=job.attempt,
-        scan_no=cast("int", job.scan_no),
+        attempt=claimed.attempt,
+        scan_no=claimed.scan_no,
         site=Site(host=address.host, port=address.port, path=address.path, scheme=scheme, scheme_named=named),
         options=options,
-        resume=_resume(uow, job),
-        seconds_left=options.timeout_seconds - uow.jobs.seconds_running(job_id),
+        resume=Resume() if claimed.fresh else _resume(uow, job_id, claimed),
+        seconds_left=options.timeout_seconds - claimed.spent_seconds,
     )
 
 
@@ -126,9 +114,9 @@ def options_from(stored: dict[str, Any]) -> ScanOptions:
     return ScanOptions(**{name: value for name, value in stored.items() if name in known})
 
 
-def _resume(uow: TenantUnit, job: Job) -> Resume:
+def _resume(uow: TenantUnit, job_id: UUID, claimed: Claimed) -> Resume:
     """Where the job's earlier attempts got to."""
-    reads = uow.inventory.all_reads(job.id)
+    reads = uow.inventory.all_reads(job_id)
     again = ("pending", "failed")  # a new attempt gives what failed another chance
     done = {view.url: cast("FileStatus", view.read.status) for view in reads if view.read.status not in again}
     pending = [
@@ -141,14 +129,14 @@ def _resume(uow: TenantUnit, job: Job) -> Resume:
         for view in reads
         if view.read.status in again
     ]
-    kept = job.checkpoint or {}
+    kept = claimed.checkpoint or {}
     known = {candidate.url for candidate in pending} | done.keys()
     return Resume(
         done=done,
         pending=pending + [c for c in (Candidate(**told) for told in kept.get("pending", ())) if c.url not in known],
         missed=frozenset(kept.get("missed", ())),
-        pages_done=frozenset(uow.pages.urls_of_job(job.id)),
-        stats=stats_from(job.stats),
+        pages_done=frozenset(uow.pages.urls_of_job(job_id)),
+        stats=stats_from(claimed.stats),
     )
 
 
@@ -193,12 +181,26 @@ def _stored(file: Any) -> StoredFile:
 
 
 class Recorder:
-    """Writes a scan's events down, one fenced transaction each."""
+    """Writes a scan's events down, one fenced transaction each. `check` is asked between the rows of a file.
 
-    def __init__(self, database: Database, assignment: Assignment, *, lease: float) -> None:
+    Time spent counts from when this is made: in all attempts, for the job's own limit.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        assignment: Assignment,
+        *,
+        lease: float,
+        check: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
         self._assignment = assignment
         self._lease = lease
+        self._check = check
+        self._clock = clock
+        self._claimed = clock()
         self._interrupted: Interrupted | None = None
         self._scheme: str | None = None
         self.stats = assignment.resume.stats
@@ -232,7 +234,7 @@ class Recorder:
     def fail(self, failure: ScanFailed, *, max_attempts: int, base_seconds: float) -> None:
         """End the job, or put it back for another attempt after a pause."""
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
-            job = self._hold(uow)
+            job = self._hold_last(uow)
             told = asdict(self.stats)
             if failure.retryable and job.attempt < min(job.max_attempts, max_attempts):
                 pause = next_try(job.attempt, base_seconds, failure.retry_after)
@@ -241,10 +243,15 @@ class Recorder:
                 uow.jobs.fail(job, code=failure.code, detail=failure.detail, retryable=failure.retryable, stats=told)
             uow.commit()
 
-    def put_back(self, *, seconds: float, reason: str | None) -> None:
-        """End this attempt without blame: the job goes on from its checkpoint."""
+    def put_back(self, *, seconds: float, reason: str | None, innocent: bool = False) -> None:
+        """End this attempt without blame: the job goes on from its checkpoint. `innocent`: it worked for a slice.
+
+        A pause that its host asks for (any with a reason) counts as spent.
+        """
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
-            job = self._hold(uow)
+            job = self._hold_last(uow)
+            if reason is not None:
+                uow.jobs.spend(job, seconds)
             self._learn_scheme(uow)
             uow.jobs.put_back(
                 job,
@@ -252,11 +259,18 @@ class Recorder:
                 reason=reason,
                 stats=asdict(self.stats),
                 checkpoint=_checkpoint(self._interrupted),
+                innocent=innocent,
             )
             uow.commit()
 
     def _hold(self, uow: TenantUnit) -> Job:
         return uow.jobs.hold(self._assignment.job_id, self._assignment.token)
+
+    def _hold_last(self, uow: TenantUnit) -> Job:
+        """For the attempt's last transaction."""
+        job = self._hold(uow)
+        uow.jobs.spend(job, self._clock() - self._claimed)
+        return job
 
     def _learn_scheme(self, uow: TenantUnit) -> None:
         """Where the site answered: the next attempt, and the next scan, ask there first."""
@@ -266,7 +280,7 @@ class Recorder:
     def _sitemap(self, event: SitemapRead) -> None:
         file = event.file
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
-            rows = _Rows(event.entries)
+            rows = _Rows(event.entries, self._check)
             lands = file.status in ("pending", "read", "partial")
             if lands:
                 uow.inventory.stage(rows)  # parses: the job's row is free for heartbeats and cancellation meanwhile
@@ -356,7 +370,7 @@ class Recorder:
     def _finished(self, event: ScanFinished) -> None:
         domain_id, job_id = self._assignment.domain_id, self._assignment.job_id
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
-            job = self._hold(uow)
+            job = self._hold_last(uow)
             self._learn_scheme(uow)
             uow.inventory.forget_expected(job_id)
             if event.outcome in ("sitemaps_found", "unchanged"):
@@ -368,21 +382,27 @@ class Recorder:
 
 
 class _Rows:
-    """Entries as rows to stage, made while they are read."""
+    """Entries as rows to stage, made while they are read. A file may take minutes: `check` ends it in between."""
 
-    def __init__(self, entries: Any) -> None:
+    def __init__(self, entries: Any, check: Callable[[], None]) -> None:
         self._entries: Iterator[UrlEntry] = iter(entries)
+        self._check = check
         self.count = 0
 
     def __iter__(self) -> Iterator[UrlRow]:
-        for entry in self._entries:
-            self.count += 1
-            yield url_row(entry)
+        return map(url_row, self._counted())
 
     def drain(self) -> None:
         """The scan's contract: entries are consumed to their end."""
-        for _ in self._entries:
+        for _ in self._counted():
+            pass
+
+    def _counted(self) -> Iterator[UrlEntry]:
+        for entry in self._entries:
             self.count += 1
+            if not self.count % CHECK_EVERY:
+                self._check()
+            yield entry
 
 
 def url_row(entry: UrlEntry) -> UrlRow:

@@ -19,7 +19,7 @@ from app.unit_of_work import Database, TenantUnit
 from models import BatchJob
 from models.states import BatchStatus
 
-V = TypeVar("V", JobView, BatchView)
+V = TypeVar("V")
 MAX_WAITING: Final = 64  # single scans sent at once, of all tenants …
 MAX_WAITING_OF_TENANT: Final = 8  # … and of one; the dispatcher shares out the rest fairly
 NOTHING_TO_SCAN: Final = "no line was a domain"
@@ -114,7 +114,7 @@ class Submissions:
 
     def _add_single(self, uow: TenantUnit, actor: Actor, order: ScanOrder, *, has_room: bool) -> JobView:
         found = _site(order)
-        at_once = has_room and uow.jobs.queued_singles() < MAX_WAITING_OF_TENANT
+        at_once = has_room and uow.jobs.may_start_single(MAX_WAITING_OF_TENANT)
         name = found.authority + ("" if found.path == "/" else found.path)
         text = order.text.strip()
         job = uow.jobs.add_single(
@@ -128,7 +128,12 @@ class Submissions:
         )
         if at_once:
             message = ScanMessage(
-                tenant_id=actor.tenant_id, job_id=job.id, dispatch_no=job.dispatch_no, domain=name, batch_id=None
+                tenant_id=actor.tenant_id,
+                job_id=job.id,
+                dispatch_no=job.dispatch_no,
+                until=_there(job.dispatch_until).timestamp(),
+                domain=name,
+                batch_id=None,
             )
             uow.after_commit(lambda: self._queue.publish("single", [message]))
         return _there(uow.jobs.get(job.id))

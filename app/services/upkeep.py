@@ -5,49 +5,103 @@ Each duty has its own advisory lock, so one process does it and nobody waits; ea
 
 from __future__ import annotations
 
-from app.queueing import QUEUES, ScanMessage, TaskQueue
-from app.repositories.queue import DISPATCH_LOCK, REAP_LOCK, SETTLE_LOCK, SWEEP_LOCK
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
+
+from app.queueing import QueueName, ScanMessage, TaskQueue, Waiting
+from app.repositories.queue import DISPATCH_LOCK, REAP_LOCK, SETTLE_LOCK, SWEEP_LOCK, Dispatch
 from app.unit_of_work import Database
 
-WINDOW_PER_SLOT = 2
-LOST_AFTER = 3.0  # seconds a row may be `queued` while the broker holds no message at all
+LOST_AFTER = 3.0  # seconds between a message's being taken and its claim, at most, while all is well
+QUARANTINE_WINDOW = 2  # of which one waits
 SWEEP_ROUNDS = 50
+
+Look = Mapping[QueueName, Waiting]
 
 
 def dispatch(database: Database, queue: TaskQueue, *, slots: int, patience: float) -> int:
-    """Fill the window: claim due jobs fairly, commit, then publish them in one pipeline."""
-    # Single scans wait in a queue of their own, whose readers are not among `slots`.
-    elsewhere = queue.depth("single") or 0
+    """Fill the window: claim due jobs fairly, commit, then publish them, a round trip a queue.
+
+    The window is 2 × `slots`, whether rows or messages are counted: stale messages that nobody takes away must not
+    pile up. Nothing is handed to a broker that does not answer.
+    """
+    seen = queue.look()
+    if seen is None:
+        return 0
     with database.system() as uow:
         if not uow.queue.try_lock(DISPATCH_LOCK):
             return 0
-        want = slots * WINDOW_PER_SLOT - max(uow.queue.queued() - elsewhere, 0)
-        rows = uow.queue.dispatch(want=want, patience=patience) if want > 0 else []
-        messages = [
-            ScanMessage(
-                tenant_id=row.tenant_id,
-                job_id=row.job_id,
-                dispatch_no=row.dispatch_no,
-                domain=row.domain,
-                batch_id=row.batch_id,
-            )
-            for row in rows
-        ]
-        uow.after_commit(lambda: queue.publish("scans", messages))
+        queued = uow.queue.queued()
+
+        def room(name: QueueName, size: int) -> int:
+            return max(size - max(queued.get(name, 0), seen[name].depth), 0)
+
+        express, scans = room("express", slots), room("scans", slots)
+        rows = []
+        if express or scans:
+            rows += uow.queue.dispatch(express=express, scans=scans, slots=slots, patience=patience)
+        if room("quarantine", QUARANTINE_WINDOW):
+            rows += uow.queue.dispatch_quarantined(patience=patience)
+        uow.after_commit(lambda: _publish(queue, rows))
         uow.commit()
-    return len(messages)
+    return len(rows)
 
 
-def reap(database: Database, queue: TaskQueue, *, patience: float) -> int:
+def _publish(queue: TaskQueue, rows: Iterable[Dispatch]) -> None:
+    messages: dict[QueueName, list[ScanMessage]] = {}
+    for row in rows:
+        message = ScanMessage(
+            tenant_id=row.tenant_id,
+            job_id=row.job_id,
+            dispatch_no=row.dispatch_no,
+            until=row.until,
+            domain=row.domain,
+            batch_id=row.batch_id,
+        )
+        messages.setdefault(cast("QueueName", row.queue), []).append(message)
+    for name, some in sorted(messages.items()):
+        queue.publish(name, sorted(some, key=lambda message: message.until))
+
+
+class Sightings:
+    """What was seen of the broker's queues a moment ago, by which lost messages are told from waiting ones.
+
+    A message dispatched before one that was next in its queue some seconds ago has left the queue; had a worker taken
+    it, its claim would be written by now. Seconds are this process's own, and only tell how long ago it looked.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._looks: deque[tuple[float, Look]] = deque()
+
+    def look(self, queue: TaskQueue) -> None:
+        """A broker that does not answer tells nothing, neither now nor before: it may come back with less."""
+        seen = queue.look()
+        if seen is None:
+            self._looks.clear()
+        else:
+            self._looks.append((self._clock(), seen))
+
+    def settled(self) -> dict[str, tuple[float, float]]:
+        """Queue → (time limit of its next message, seconds ago), of the newest look that is old enough."""
+        now = self._clock()
+        while len(self._looks) > 1 and now - self._looks[1][0] >= LOST_AFTER:
+            self._looks.popleft()
+        if not self._looks or now - self._looks[0][0] < LOST_AFTER:
+            return {}
+        at, seen = self._looks[0]
+        return {name: (waiting.until, now - at) for name, waiting in seen.items()}
+
+
+def reap(database: Database, seen: Sightings, *, patience: float, lease: float) -> int:
     """Put back what lost its message or its worker, and what has waited its pause out."""
-    depths = [queue.depth(name) for name in QUEUES]
-    # An empty broker holds no message for anybody: what is still `queued` lost its own.
-    lost = all(depth == 0 for depth in depths)
     with database.system() as uow:
         if not uow.queue.try_lock(REAP_LOCK):
             return 0
-        moved = uow.queue.wake() + uow.queue.reap_leases()
-        moved += uow.queue.reap_messages(early=max(patience - LOST_AFTER, 0.0) if lost else 0.0)
+        moved = uow.queue.wake() + uow.queue.reap_leases(lease=lease)
+        moved += uow.queue.reap_messages(seen.settled(), patience=patience)
         uow.commit()
     return moved
 

@@ -33,7 +33,7 @@ class Child:
     """What to run. `env` is added to the inherited environment; times are in seconds.
 
     With `liveness` it is given a pipe (see `liveness.start`) and killed once silent for so long; until its
-    first byte it has 60 s to start up.
+    first byte it has 60 s to start up. The stack is ready without those that are not `awaited`.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Child:
     stop_timeout: float = 10.0
     restart: bool = True
     liveness: float | None = None
+    awaited: bool = True
 
 
 class Running:

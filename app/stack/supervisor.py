@@ -97,8 +97,8 @@ class Supervisor:
         return {each.child.name: each.process.pid for each in self._all() if each.process is not None}
 
     def all_begun(self) -> bool:
-        """Whether every child lives and each with a liveness pipe has spoken."""
-        return all(each.has_begun for each in self._all())
+        """Whether every awaited child lives and each of them with a liveness pipe has spoken."""
+        return all(each.has_begun for each in self._all() if each.child.awaited)
 
     @property
     def is_stopping(self) -> bool:

@@ -33,7 +33,7 @@ def test_as_of_every_scan_the_inventory_is_what_a_naive_copy_would_be(database, 
     for listed, complete in series:
         with database.for_tenant(tenant_id) as uow:
             domain, file_id = a_file(uow, host)
-            scan_no = uow.domains.next_scan(domain.id)
+            scan_no = len(expected) + 1
             land(uow, file_id, scan_no, listed, complete=complete)
             uow.commit()
         standing = {**({} if complete else standing), **listed}

@@ -106,15 +106,26 @@ def look(database, tenant_id):
 
 
 @pytest.fixture
-def work(runtime, database, look):
+def dispatch(database):
+    """`dispatch()`: all that is due is handed out. Answers the rows by job."""
+
+    def run():
+        with database.system() as uow:
+            uow.queue.wake()
+            rows = uow.queue.dispatch(express=100, scans=100, slots=100, patience=60)
+            rows += uow.queue.dispatch_quarantined(patience=60)
+            uow.commit()
+        return {row.job_id: row for row in rows}
+
+    return run
+
+
+@pytest.fixture
+def work(runtime, dispatch, look):
     """`work(job_id)`: dispatch what is due, as a worker would be told, and run that job here. Answers the job."""
 
     def run(job_id):
-        with database.system() as uow:
-            uow.queue.wake()
-            rows = {row.job_id: row for row in uow.queue.dispatch(want=100, patience=60)}
-            uow.commit()
-        row = rows[job_id]
+        row = dispatch()[job_id]
         scan.run(runtime, row.tenant_id, row.job_id, row.dispatch_no)
         return look(job_id)
 

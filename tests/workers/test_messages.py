@@ -13,7 +13,9 @@ from app.queueing import SCAN_TASK, ScanMessage
 from app.redis.queue import RedisTaskQueue
 from workers import celery_app
 
-MESSAGE = ScanMessage(tenant_id=uuid4(), job_id=uuid4(), dispatch_no=3, domain="a.example", batch_id=uuid4())
+MESSAGE = ScanMessage(
+    tenant_id=uuid4(), job_id=uuid4(), dispatch_no=3, until=1_800_000_000.25, domain="a.example", batch_id=uuid4()
+)
 
 
 @pytest.fixture
@@ -37,6 +39,7 @@ def test_the_envelope_is_celerys_own(broker):
         argsrepr=MESSAGE.label(),
         kwargsrepr="{}",
         ignore_result=True,
+        headers={"until": MESSAGE.until},
     )
     theirs = json.loads(queue._redis.rpop("scans"))
     celery.close()
