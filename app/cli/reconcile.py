@@ -59,6 +59,7 @@ class _Parts:
             self._contents,
             workers=lambda: roster.seen(self._celery),
             pause=max(LEAST_PAUSE, settings.upkeep_seconds * UPKEEP_ROUNDS),
+            lease=settings.lease_seconds,
         )
 
     def close(self) -> None:

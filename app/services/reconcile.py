@@ -176,12 +176,19 @@ class Reconciler:
     """`workers` answers the names of the worker processes that are alive, as `jobs.worker` has them."""
 
     def __init__(
-        self, database: Database, contents: Contents, *, workers: Callable[[], frozenset[str] | None], pause: float
+        self,
+        database: Database,
+        contents: Contents,
+        *,
+        workers: Callable[[], frozenset[str] | None],
+        pause: float,
+        lease: float,
     ) -> None:
         self._database = database
         self._contents = contents
         self._workers = workers
         self._pause = pause
+        self._lease = lease
         self._mends: Mapping[Kind, Callable[[Any], bool]] = {
             Kind.LEASE_PASSED: self._reap,
             Kind.MESSAGE_LOST: self._give_back,
@@ -234,13 +241,13 @@ class Reconciler:
 
     def _reap(self, _job: Taken) -> bool:
         with self._database.system() as uow:
-            uow.queue.reap_leases()
+            uow.queue.reap_leases(lease=self._lease)
             uow.commit()
         return True
 
     def _give_back(self, job: Taken) -> bool:
-        with self._database.system() as uow:
-            uow.queue.give_back(tenant_id=job.tenant_id, job_id=job.job_id, dispatch_no=job.dispatch_no)
+        with self._database.for_tenant(job.tenant_id) as uow:
+            uow.jobs.give_back(job.job_id, dispatch_no=job.dispatch_no)
             uow.commit()
         return True
 

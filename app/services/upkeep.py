@@ -15,6 +15,7 @@ from app.repositories.queue import DISPATCH_LOCK, REAP_LOCK, SETTLE_LOCK, SWEEP_
 from app.unit_of_work import Database
 
 LOST_AFTER = 3.0  # seconds between a message's being taken and its claim, at most, while all is well
+WINDOW_PER_SLOT = 2  # one to be read first, one behind it
 QUARANTINE_WINDOW = 2  # of which one waits
 SWEEP_ROUNDS = 50
 
@@ -24,8 +25,8 @@ Look = Mapping[QueueName, Waiting]
 def dispatch(database: Database, queue: TaskQueue, *, slots: int, patience: float) -> int:
     """Fill the window: claim due jobs fairly, commit, then publish them, a round trip a queue.
 
-    The window is 2 × `slots`, whether rows or messages are counted: stale messages that nobody takes away must not
-    pile up. Nothing is handed to a broker that does not answer.
+    The window is `WINDOW_PER_SLOT` × `slots`, whether rows or messages are counted: stale messages that nobody takes
+    away must not pile up. Nothing is handed to a broker that does not answer.
     """
     seen = queue.look()
     if seen is None:

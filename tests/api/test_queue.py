@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from app.queueing import QUEUES
 from app.services import upkeep
 from tests.api.answers import problem
 
@@ -145,12 +146,12 @@ def test_a_tenant_sees_its_own_and_the_platform_sees_all(
         assert (whole["scope"], whole["depths"]["queued"]) == ("platform", 3)
         assert [UUID(one["id"]) for one in whole["tenants"]] == [tenant_id, acme]
         assert {one["host"] for one in whole["hosts"]} == {"ours.example", "more.example", "secret.example"}
-        assert whole["window"]["messages"] == {"scans": 3, "single": 0}
+        assert whole["window"]["messages"] == {"express": 3, "scans": 0, "single": 0, "quarantine": 0}
 
 
 def test_a_broker_that_is_away_is_null_not_nought(watch, login, queue):
     queue.away = True
-    assert watch(login("platform_admin"))["window"]["messages"] == {"scans": None, "single": None}
+    assert watch(login("platform_admin"))["window"]["messages"] == dict.fromkeys(QUEUES)
 
 
 def test_a_suspended_tenants_jobs_are_pending_and_wait_for_no_worker(watch, submit, login, new_tenant, superuser_here):

@@ -41,7 +41,7 @@ def alive():
 @pytest.fixture
 def reconciler(database, valkey_url, queue, alive):
     contents = Contents(valkey_url)
-    yield Reconciler(database, contents, workers=lambda: frozenset(alive), pause=0.0)
+    yield Reconciler(database, contents, workers=lambda: frozenset(alive), pause=0.0, lease=0.0)
     contents.close()
 
 
@@ -82,12 +82,9 @@ def run(database, redis, tenant_id):
     def take(count, worker="scans-1@host:7"):
         taken = []
         for _ in range(count):
-            body = json.loads(base64.b64decode(json.loads(redis.rpop("scans"))["body"]))
-            with database.system() as uow:
-                claim = uow.queue.claim(
-                    tenant_id=tenant_id, job_id=body[0][1], dispatch_no=body[0][2], token=uuid4(), lease=60,
-                    worker=worker,
-                )  # fmt: skip
+            body = json.loads(base64.b64decode(json.loads(redis.rpop("express") or redis.rpop("scans"))["body"]))
+            with database.for_tenant(tenant_id) as uow:
+                claim = uow.jobs.claim(body[0][1], dispatch_no=body[0][2], token=uuid4(), lease=60, worker=worker)
                 uow.commit()
             assert claim is not None
             taken.append(body[0][1])
@@ -123,7 +120,7 @@ def test_at_rest_nothing_differs(reconciler, batch, sql, run, dispatched):
 
 
 def test_a_lost_message_puts_its_job_back(reconciler, redis, dispatched, sql, database, queue):
-    redis.rpop("scans")
+    redis.rpop("express")
     (lost,) = only(reconciler, Kind.MESSAGE_LOST)
     (row,) = sql("SELECT id FROM jobs WHERE status = 'queued' ORDER BY id LIMIT 1").fetchall()
     assert lost.about == str(row[0])  # the first that was sent
@@ -147,40 +144,42 @@ def test_a_message_that_waits_too_long_is_put_back_and_then_stale(reconciler, di
 def test_messages_of_ended_and_of_unknown_jobs_are_taken_out(reconciler, redis, dispatched, sql, tenant_id):
     sql("UPDATE jobs SET status = 'cancelled', finished_at = now(), dispatch_until = NULL WHERE id = "
         "(SELECT id FROM jobs ORDER BY id LIMIT 1)")  # fmt: skip
-    stranger = ScanMessage(tenant_id=tenant_id, job_id=uuid4(), dispatch_no=1, domain="x.example", batch_id=None)
+    stranger = ScanMessage(
+        tenant_id=tenant_id, job_id=uuid4(), dispatch_no=1, until=0.0, domain="x.example", batch_id=None
+    )
     redis.lpush("single", envelope("single", stranger))
     found = only(reconciler, Kind.MESSAGE_STALE, 2)
     assert {"cancelled" in one.detail for one in found} == {True, False}
     mended(reconciler, found)
-    assert (redis.llen("scans"), redis.llen("single")) == (3, 0)
+    assert (redis.llen("express"), redis.llen("single")) == (3, 0)
 
 
 def test_a_message_of_an_earlier_dispatch_is_taken_out_and_the_newest_stays(reconciler, redis, dispatched, sql):
-    old = redis.lindex("scans", -1)
+    old = redis.lindex("express", -1)
     (job,) = [only_job for (only_job,) in sql("UPDATE jobs SET dispatch_no = 2 WHERE id = (SELECT id FROM jobs "
               "ORDER BY id LIMIT 1) RETURNING id").fetchall()]  # fmt: skip
     stale, lost = sorted(reconciler.differences(), key=lambda one: one.kind, reverse=True)
     assert (stale.kind, lost.kind) == (Kind.MESSAGE_STALE, Kind.MESSAGE_LOST)
     assert stale.about == lost.about == str(job)
     mended(reconciler, [stale, lost])
-    assert old not in redis.lrange("scans", 0, -1)
+    assert old not in redis.lrange("express", 0, -1)
 
 
 def test_a_message_sent_three_times_is_left_once(reconciler, redis, dispatched):
-    copy = redis.lindex("scans", 0)
+    copy = redis.lindex("express", 0)
     again = json.loads(copy)
     again["properties"]["delivery_tag"] = str(uuid4())
-    redis.lpush("scans", copy, json.dumps(again))
+    redis.lpush("express", copy, json.dumps(again))
     mended(reconciler, only(reconciler, Kind.MESSAGE_DOUBLED, 2))
-    assert redis.llen("scans") == 4
+    assert redis.llen("express") == 4
 
 
 @pytest.mark.parametrize("junk", [b"\xff", b"{}", b'{"body": "bm8="}', b'{"body": 7}', b"[]"])
 def test_a_message_of_somebody_else_is_told_and_left(reconciler, redis, junk):
-    redis.lpush("scans", junk)
+    redis.lpush("express", junk)
     (found,) = only(reconciler, Kind.MESSAGE_UNREADABLE)
     assert [one.mended for one in reconciler.mend([found])] == [False]
-    assert redis.llen("scans") == 1
+    assert redis.llen("express") == 1
 
 
 def test_a_passed_lease_is_taken_up(reconciler, dispatched, run, sql):
@@ -204,7 +203,7 @@ def test_a_worker_that_is_gone_is_told_and_its_lease_waited_for(reconciler, disp
 def test_workers_that_cannot_be_asked_are_not_called_gone(database, valkey_url, dispatched, run):
     run(1)
     contents = Contents(valkey_url)
-    assert Reconciler(database, contents, workers=lambda: None, pause=0).differences() == []
+    assert Reconciler(database, contents, workers=lambda: None, pause=0.0, lease=0.0).differences() == []
     contents.close()
 
 
@@ -290,14 +289,14 @@ def test_keys_of_ours_that_would_stay_for_ever_are_given_an_end_and_others_told(
 def test_what_differs_in_one_look_only_is_work_in_progress(database, valkey_url, redis, dispatched, queue, run):
     """A message that is just being taken is missing for a moment, and its job still queued."""
     contents = Contents(valkey_url)
-    reconciler = Reconciler(database, contents, workers=lambda: None, pause=0)
+    reconciler = Reconciler(database, contents, workers=lambda: None, pause=0.0, lease=0.0)
     first = reconciler.look
-    taken = redis.rpop("scans")
+    taken = redis.rpop("express")
 
     def look():
         seen = first()
-        if not redis.lpos("scans", taken):
-            redis.rpush("scans", taken)  # by the next look it has been claimed, or is back
+        if not redis.lpos("express", taken):
+            redis.rpush("express", taken)  # by the next look it has been claimed, or is back
         return seen
 
     reconciler.look = look
@@ -308,7 +307,7 @@ def test_what_differs_in_one_look_only_is_work_in_progress(database, valkey_url,
 def test_upkeep_at_work_is_no_difference(database, valkey_url, queue, batch, run, sql):
     """Dispatching, claiming and ending jobs while looks are taken: nothing lasts."""
     contents = Contents(valkey_url)
-    reconciler = Reconciler(database, contents, workers=lambda: None, pause=0.3)
+    reconciler = Reconciler(database, contents, workers=lambda: None, pause=0.3, lease=0.0)
     batch(120)
     with ThreadPoolExecutor(1) as pool:
         work = pool.submit(work_off, database, queue, run, sql)
@@ -324,7 +323,7 @@ def test_upkeep_at_work_is_no_difference(database, valkey_url, queue, batch, run
 
 def work_off(database, queue, run, sql):
     while upkeep.dispatch(database, queue, slots=8, patience=60):
-        run(queue.depth("scans"))
+        run(queue.depth("express") + queue.depth("scans"))
         sql("UPDATE jobs SET status = 'failed', finished_at = now(), lease_token = NULL, lease_until = NULL "
             "WHERE status = 'running'")  # fmt: skip
         upkeep.settle(database)
