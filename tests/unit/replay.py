@@ -37,6 +37,12 @@ def sites() -> list[Any]:
     return [pytest.param(site, id=site["host"]) for site in _load("sites-manifest.json")]
 
 
+def base_of(site: dict[str, Any]) -> str:
+    """The URL to submit: a project's folder on a shared host is the project's site."""
+    base, prefix = site["expected"]["base"], site["prefix"]
+    return base if not prefix or base.endswith(f"/{prefix}/") else f"{base}{prefix}/"
+
+
 def body_of(resource: dict[str, Any]) -> bytes:
     if "body_b64" in resource:
         return base64.b64decode(resource["body_b64"])
