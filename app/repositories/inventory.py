@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from app.repositories import bulk
 from app.repositories.hashes import url_key
 from app.repositories.keyset import PageOf, decode, page
-from models import Job, SitemapFile, SitemapRead, SitemapUrl
+from models import Domain, Job, SitemapFile, SitemapRead, SitemapUrl
 
 
 class UrlRow(NamedTuple):
@@ -40,10 +40,11 @@ class UrlRow(NamedTuple):
 
 
 class UrlView(NamedTuple):
-    """An interval with the URL of its sitemap file."""
+    """An interval with the URL of its sitemap file, and the host of the site that names it."""
 
     row: SitemapUrl
     sitemap_url: str
+    host: str
 
 
 class ReadView(NamedTuple):
@@ -373,11 +374,12 @@ class Inventory:
     ) -> PageOf[UrlView]:
         last = decode(cursor, (int, UUID))
         query = (
-            sa.select(SitemapUrl, SitemapFile.url)
+            sa.select(SitemapUrl, SitemapFile.url, Domain.host)
             .join(
                 SitemapFile,
                 sa.and_(SitemapFile.tenant_id == SitemapUrl.tenant_id, SitemapFile.id == SitemapUrl.file_id),
             )
+            .join(Domain, sa.and_(Domain.tenant_id == SitemapFile.tenant_id, Domain.id == SitemapFile.domain_id))
             .where(SitemapUrl.tenant_id == self._tenant_id, SitemapFile.domain_id == domain_id, standing)
             .order_by(SitemapUrl.file_id, SitemapUrl.url_hash)
             .limit(limit + 1)

@@ -186,6 +186,19 @@ def test_a_polled_job_is_not_sent_twice(client, operator, scan):
     assert client.get(f"{JOBS}/{job['id']}", headers={**operator, "If-None-Match": tag}).status_code == 304
 
 
+def test_urls_of_another_host_are_marked(scan, get, database, tenant_id, superuser_here):
+    job = scan()
+    listed = {"http://example.com/a": False, "https://www.example.com/b": False, "https://shop.example.com/c": True}
+    with database.for_tenant(tenant_id) as uow:
+        file = uow.inventory.ensure_file(UUID(job["domain"]["id"]), "https://cdn.example.net/map.xml")
+        rows = [UrlRow(url_key(url), url, *[None] * 8) for url in listed]
+        uow.inventory.land(file, 1, rows, complete=True)
+        uow.commit()
+    superuser_here.execute("UPDATE jobs SET scan_no = 1 WHERE id = %s", [job["id"]])
+
+    assert {url["url"]: url["cross_host"] for url in get(job["links"]["urls"])["items"]} == listed
+
+
 @pytest.mark.parametrize("tail", ["", "/urls", "/sitemaps", "/pages"])
 def test_another_tenants_job_is_as_missing_as_a_missing_one(client, scan, login, new_tenant, tail):
     job = scan()

@@ -15,6 +15,7 @@ from app.repositories.batches import BatchView
 from app.repositories.inventory import ReadView, UrlView
 from app.repositories.jobs import JobView
 from app.repositories.pages import PageView
+from app.scanning.discovery import bare_host
 from app.scanning.values import ScanOptions
 from app.services.jobs import waiting_on
 from models import Domain
@@ -133,6 +134,7 @@ class DomainDetailsShape(DomainShape):
 
 class UrlShape(Schema):
     url = ma.fields.String(required=True)
+    cross_host = ma.fields.Boolean(required=True, metadata={"description": "it lies on another host than the site"})
     lastmod = moment(allow_none=True)
     changefreq = ma.fields.String(required=True, allow_none=True)
     priority = ma.fields.Float(required=True, allow_none=True)
@@ -275,6 +277,7 @@ def url(view: UrlView) -> dict[str, Any]:
     extras = row.extras or {}
     return {
         "url": row.url,
+        "cross_host": bare_host(row.url) != bare_host(f"//{view.host}"),
         "lastmod": row.lastmod,
         "changefreq": row.changefreq,
         "priority": None if row.priority is None else round(row.priority, 4),
