@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     api_threads: int = Field(16, ge=2, le=1024, description="threads of the API process")
     api_processes: int = Field(1, ge=1, le=64, description="API processes")
     metrics_token: SecretStr | None = Field(None, description="when set, GET /metrics wants it as a bearer token")
+    worker_metrics_port: int = Field(
+        0, ge=0, le=65535, description="`manage.py worker` serves its workers' metrics there, `0` = off"
+    )
 
     # Who may come in
     admin_email: str = Field("admin@example.com", description="the first administrator, created at start if absent")

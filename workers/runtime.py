@@ -14,6 +14,7 @@ from app.redis.queue import RedisTaskQueue
 from app.settings import Settings
 from app.unit_of_work import Database
 from workers.leases import SHUTDOWN, Leases
+from workers.meters import Meters
 from workers.upkeep import Upkeep
 
 DRAIN_SECONDS = 5.0  # that running scans get to reach their next checkpoint
@@ -27,13 +28,14 @@ class Runtime:
         self.settings = settings
         self.name = f"{name}@{platform.node()}:{os.getpid()}"
         self.agent = settings.user_agent.split("/", 1)[0].split(" ", 1)[0]
+        self.meters = Meters(name)
         self.database = Database(settings, "worker")
         self.database.check()
         self.queue = RedisTaskQueue(broker)
         self.ledger = RedisLedger(broker, fallback=LocalLedger(share=1 / settings.processes))
-        self.transport = client.build(settings, ledger=self.ledger)
+        self.transport = client.build(settings, ledger=self.ledger, fetched=self.meters.fetched)
         self.leases = Leases(self.database, lease=settings.lease_seconds)
-        self.upkeep = Upkeep(self.database, self.queue, settings)
+        self.upkeep = Upkeep(self.database, self.queue, settings, self.meters)
         self.draining = threading.Event()
 
     def start(self) -> None:

@@ -13,7 +13,7 @@ from app.errors import Aborted, Postponed, ScanFailed, Unavailable
 from app.fetching.client import SiteFetcher
 from app.fetching.control import Control
 from app.scanning import scan
-from app.scanning.values import Event, ScanFinished
+from app.scanning.values import Event, ScanFinished, SitemapRead
 from app.services import scans
 from app.services.scans import Assignment, Recorder, StoredInventory
 from workers.leases import SHUTDOWN
@@ -43,6 +43,7 @@ def run(runtime: Runtime, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> Sc
     with (
         structlog.contextvars.bound_contextvars(job=str(job_id), tenant=str(tenant_id), attempt=assignment.attempt),
         runtime.leases.holding(assignment, control),
+        runtime.meters.held.track_inprogress(),
     ):
         attempt = _Attempt(runtime, assignment, control)
         attempt.run()
@@ -62,6 +63,7 @@ def _take(runtime: Runtime, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> 
         worker=runtime.name,
     )
     runtime.upkeep.claimed()
+    runtime.meters.messages.labels("dropped" if assignment is None else "claimed").inc()
     return assignment
 
 
@@ -102,9 +104,9 @@ class _Attempt:
     def _work(self) -> None:
         with closing(self._events()) as events:
             for event in events:
-                self._recorder.take(event)
+                self._take(event)
                 if isinstance(event, ScanFinished):
-                    self._log("complete", outcome=event.outcome, urls=event.stats.urls)
+                    self._ended("complete", event.outcome, urls=event.stats.urls)
                     return
                 self._control.check()
                 if self._runtime.draining.is_set():
@@ -113,6 +115,12 @@ class _Attempt:
                 if time.monotonic() - self._started > self._runtime.settings.slice_seconds:
                     self._put_back(0.0, None, innocent=True)  # others go first
                     return
+
+    def _take(self, event: Event) -> None:
+        began = time.monotonic()
+        self._recorder.take(event)
+        if isinstance(event, SitemapRead):
+            self._runtime.meters.landings.observe(time.monotonic() - began)
 
     def _events(self) -> Generator[Event]:
         assignment = self._assignment
@@ -132,7 +140,7 @@ class _Attempt:
         elif self._control.reason == SHUTDOWN:
             self._put_back(0.0, None)
         else:
-            self._log("stopped", reason=self._control.reason)
+            self._ended("stopped", self._control.reason)
 
     def _postponed(self, postponed: Postponed) -> None:
         """A pause that outlasts the job's own time limit is its end: no use in waiting for that."""
@@ -142,20 +150,25 @@ class _Attempt:
         else:
             self._put_back(postponed.seconds, postponed.reason)
 
-    def _log(self, end: str, **details: object) -> None:
+    def _ended(self, end: str, reason: str | None, **details: object) -> None:
+        self._runtime.meters.ended(end, reason)
         seconds = round(time.monotonic() - self._started, 3)
-        log.info("attempt ended", end=end, domain=self._assignment.site.authority, seconds=seconds, **details)
+        domain = self._assignment.site.authority
+        log.info("attempt ended", end=end, reason=reason, domain=domain, seconds=seconds, **details)
 
     def _fail(self, failure: ScanFailed) -> None:
         self.failure = failure
         settings = self._runtime.settings
         self._recorder.asked(self._fetcher.stats.requests, self._fetcher.stats.wire_bytes)
-        self._log("failed", code=failure.code, retryable=failure.retryable)
+        again = False
         with _ending():
-            self._recorder.fail(failure, max_attempts=settings.max_attempts, base_seconds=settings.retry_base_seconds)
+            again = self._recorder.fail(
+                failure, max_attempts=settings.max_attempts, base_seconds=settings.retry_base_seconds
+            )
+        self._ended("retry" if again else "failed", failure.code)
 
     def _put_back(self, seconds: float, reason: str | None, *, innocent: bool = False) -> None:
-        self._log("put back", reason=reason, pause=seconds)
+        self._ended("put back", reason, pause=seconds)
         with _ending():
             self._recorder.put_back(seconds=seconds, reason=reason, innocent=innocent)
 

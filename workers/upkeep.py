@@ -17,6 +17,7 @@ from app.queueing import TaskQueue
 from app.services import upkeep
 from app.settings import Settings
 from app.unit_of_work import Database
+from workers.meters import Meters
 
 log = structlog.get_logger(__name__)
 FORGET_SECONDS = 600.0
@@ -24,10 +25,11 @@ LONGEST_PAUSE = 10.0
 
 
 class Upkeep:
-    def __init__(self, database: Database, queue: TaskQueue, settings: Settings) -> None:
+    def __init__(self, database: Database, queue: TaskQueue, settings: Settings, meters: Meters) -> None:
         self._database = database
         self._queue = queue
         self._settings = settings
+        self._meters = meters
         self._seen = upkeep.Sightings()
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -71,8 +73,10 @@ class Upkeep:
         upkeep.sweep(self._database)
         upkeep.settle(self._database)
         self._seen.look(self._queue)
-        upkeep.reap(self._database, self._seen, patience=patience, lease=self._settings.lease_seconds)
-        upkeep.dispatch(self._database, self._queue, slots=self._settings.slots, patience=patience)
+        reaped = upkeep.reap(self._database, self._seen, patience=patience, lease=self._settings.lease_seconds)
+        self._meters.lost.inc(reaped.leases)
+        sent = upkeep.dispatch(self._database, self._queue, slots=self._settings.slots, patience=patience)
+        self._meters.dispatched.inc(sent)
         if time.monotonic() - self._forgot > FORGET_SECONDS:
             self._forgot = time.monotonic()
             upkeep.forget_old(self._database)

@@ -1,10 +1,10 @@
-"""Prometheus metrics of this API process: requests by route, and how deep the queues are."""
+"""Prometheus metrics: this process's requests by route, the queue, and the workers that share our data directory."""
 
 from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPMethod
 from typing import cast
 
@@ -18,7 +18,8 @@ from app.api.core import Core, core
 from app.api.routers import Router
 from app.api.security import bearer, public
 from app.errors import AuthenticationFailed, Unavailable
-from app.queueing import QUEUES
+from app.services.queue_state import DEPTHS, QueueStates
+from app.stack.meters import DIRECTORY, Summed
 
 KEY = "scrapersky-metrics"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -40,31 +41,42 @@ class Meters:
             buckets=BUCKETS,
             registry=self.registry,
         )
-        self.registry.register(_Queues(parts))
+        self.registry.register(_Queue(parts))
+        self.registry.register(Summed(parts.settings.data_dir / DIRECTORY))
 
 
-class _Queues(Collector):
+class _Queue(Collector):
     """Asked when Prometheus asks. A part that is away is left out: no number is better than a wrong one."""
 
     def __init__(self, parts: Core) -> None:
-        self._parts = parts
+        self._queue = QueueStates(parts.database, parts.queue, slots=parts.settings.slots)
 
     def collect(self) -> Iterator[Metric]:
-        depth = GaugeMetricFamily("scrapersky_queue_depth", "Messages waiting in the broker.", labels=["queue"])
-        for name in QUEUES:
-            waiting = self._parts.queue.depth(name)
-            if waiting is not None:
-                depth.add_metric([name], waiting)
-        yield depth
+        messages = self._queue.messages()
+        yield _gauge("scrapersky_queue_depth", "Messages waiting in the broker.", "queue", messages)
         try:
-            with self._parts.database.system() as uow:
-                queued = sum(uow.queue.queued().values())
+            state = self._queue.whole(messages)
         except Unavailable:
             return
-        yield GaugeMetricFamily("scrapersky_jobs_queued", "Jobs handed to the broker, not yet begun.", value=queued)
+        jobs = {word: state.total(word) for word in DEPTHS}
+        yield _gauge("scrapersky_jobs", "Open jobs; delayed and paused ones are among the pending.", "state", jobs)
+        leases = {"live": state.live, "passed": state.passed}
+        yield _gauge("scrapersky_leases", "Running jobs by what became of their lease.", "state", leases)
+        yield GaugeMetricFamily("scrapersky_window_size", "Jobs handed out ahead of workers, at most.", state.window)
+        # 0 while nobody waits: an alert on it must end when the queue is empty.
+        age = state.age or 0.0
+        yield GaugeMetricFamily("scrapersky_oldest_pending_seconds", "Age of the oldest job that could run.", age)
 
     def describe(self) -> Iterator[Metric]:
         return iter(())  # registering must not ask the database
+
+
+def _gauge(name: str, words: str, label: str, figures: Mapping[str, int | None]) -> Metric:
+    family = GaugeMetricFamily(name, words, labels=[label])
+    for value, figure in figures.items():
+        if figure is not None:
+            family.add_metric([value], figure)
+    return family
 
 
 def install(app: Flask, parts: Core) -> None:

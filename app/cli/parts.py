@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.settings import Settings
 from app.stack.child import Child
+from app.stack.meters import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 API_DRAIN_SECONDS = 10
@@ -18,10 +19,11 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - gunicorn's own unlinked heartbe
 
 
 class Parts:
-    """Descriptions of the children; `environment` leads them to the servers."""
+    """Descriptions of the children; `environment` leads them to the servers, `meters` is where workers count."""
 
-    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, environment: Mapping[str, str], *, meters: Path | None = None) -> None:
         self._settings = settings
+        self._meters = meters
         path = os.environ.get("PYTHONPATH")
         self.environment = {
             **environment,
@@ -74,7 +76,7 @@ class Parts:
         return Child(
             name=name,
             argv=[*module, f"--queue={queue}", f"--concurrency={concurrency}", f"--name={name}"],
-            env=self.environment,
+            env=self.environment if self._meters is None else {**self.environment, VARIABLE: str(self._meters)},
             liveness=self._settings.lease_seconds * LIVENESS_SHARE,
             awaited=awaited,
             stop_timeout=WORKER_DRAIN_SECONDS,

@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -19,9 +21,10 @@ from app.cli.parts import Parts
 from app.errors import ConfigurationError
 from app.redis.queue import RedisTaskQueue
 from app.settings import Settings
-from app.stack import servers
+from app.stack import meters, servers
 from app.stack.supervisor import STOP, Supervisor
 from app.unit_of_work import Database
+from workers.meters import Meters
 from workers.upkeep import Upkeep, run_alone
 
 
@@ -43,7 +46,10 @@ def worker() -> None:
     twice run there, one at a time.
     """
     settings = _found()
-    raise SystemExit(Supervisor([_parts(settings).workers()]).run())
+    home = meters.directory(settings.data_dir)
+    supervisor = Supervisor([Parts(settings, servers.environment(settings), meters=home).workers()])
+    with _metrics(settings, home):
+        raise SystemExit(supervisor.run())
 
 
 @click.command(cls=Command, example="manage.py dispatcher")
@@ -56,11 +62,12 @@ def dispatcher() -> None:
     if settings.redis_url is None:
         raise ConfigurationError("no broker: set SCRAPERSKY_REDIS_URL")
     database, queue = Database(settings, "worker"), RedisTaskQueue(settings.redis_url.get_secret_value())
+    counted = Meters("dispatcher")
     stopped = threading.Event()
     for number in STOP:
         signal.signal(number, lambda *_: stopped.set())
     try:
-        run_alone(settings, lambda: Upkeep(database, queue, settings), stopped)
+        run_alone(settings, lambda: Upkeep(database, queue, settings, counted), stopped)
     finally:
         queue.close()
         database.close()
@@ -75,6 +82,15 @@ def flower() -> None:
     listeners.probe(settings.host, settings.flower_port, "SCRAPERSKY_FLOWER_PORT")
     parts = _parts(settings)
     _become(parts.flower_argv(), parts.environment)
+
+
+def _metrics(settings: Settings, home: Path) -> AbstractContextManager[int | None]:
+    """:raises StackError: the port is taken"""
+    if not settings.worker_metrics_port:
+        return nullcontext()
+    port = listeners.probe(settings.host, settings.worker_metrics_port, "SCRAPERSKY_WORKER_METRICS_PORT")
+    token = settings.metrics_token
+    return meters.listening(settings.host, port, home, token=None if token is None else token.get_secret_value())
 
 
 def _found() -> Settings:

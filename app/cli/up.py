@@ -15,7 +15,7 @@ from app.cli.console import say
 from app.cli.database import secret_file, upgrade, welcome
 from app.cli.parts import Parts
 from app.settings import Settings
-from app.stack import servers
+from app.stack import meters, servers
 from app.stack.ready import probe_http
 from app.stack.servers import Servers
 from app.stack.supervisor import Supervisor
@@ -95,7 +95,8 @@ def _supervise(
     settings = started.settings
     upgrade(settings, tell)
     welcome(settings, tell)
-    parts = Parts(settings, {**started.environment(), **extra})
+    environment = {**started.environment(), **extra}
+    parts = Parts(settings, environment, meters=meters.directory(settings.data_dir))
     monitor = [parts.flower()] if settings.flower_port else []
     if monitor:
         tell(f"Flower on port {settings.flower_port}: user {flower.USER}, password in {secret_file(settings)}")

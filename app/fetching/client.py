@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -46,6 +46,7 @@ HOST_FAILURES: Final = frozenset(
 
 Addresses = tuple[Address, ...]
 Outcome = Response | FetchError
+Fetched = Callable[[float, str | None], object]  # (seconds, code of the failure): told of each hop
 
 
 class Stats:
@@ -72,9 +73,12 @@ class Posted(NamedTuple):
 class Transport:
     """What all fetchers of a process share. Thread-safe."""
 
-    def __init__(self, settings: Settings, *, ledger: Ledger, resolve: Resolve, connect: Connect) -> None:
+    def __init__(
+        self, settings: Settings, *, ledger: Ledger, resolve: Resolve, connect: Connect, fetched: Fetched
+    ) -> None:
         self.settings = settings
         self.ledger = ledger
+        self.fetched = fetched
         self.connect = connect
         self.guard = Guard(
             allowed_networks=settings.allowed_networks,
@@ -153,9 +157,10 @@ def build(
     ledger: Ledger,
     resolve: Resolve = system_resolve,
     connect: Connect = socket.socket.connect,
+    fetched: Fetched = lambda _seconds, _failure: None,
 ) -> Transport:
     """The transport of this process; `resolve` and `connect` stand in for the system's in tests."""
-    return Transport(settings, ledger=ledger, resolve=resolve, connect=connect)
+    return Transport(settings, ledger=ledger, resolve=resolve, connect=connect, fetched=fetched)
 
 
 class SiteFetcher:
@@ -296,14 +301,17 @@ class SiteFetcher:
     @contextmanager
     def _holding(self, places: Sequence[Place]) -> Iterator[None]:
         """The places that the ledger gave, given back at the end; tells it of failures of the host."""
+        began, failure = time.monotonic(), None
         try:
             yield
         except FetchError as error:
-            if error.code in HOST_FAILURES:
+            failure = error.code
+            if failure in HOST_FAILURES:
                 self._ledger.failed(places[0].key)
             raise
         finally:
             self._ledger.leave(places)
+            self._transport.fetched(time.monotonic() - began, failure)
 
     def _tell(self, host: str, exchange: Exchange) -> None:
         """404 is an answer like any other; 429 and 5xx say that the host is not well."""

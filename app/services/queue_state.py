@@ -13,6 +13,7 @@ from app.services.upkeep import WINDOW_PER_SLOT
 from app.unit_of_work import Database
 
 SEES_ALL = "platform:queue"
+DEPTHS = ("pending", "delayed", "paused", "queued", "running")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,14 @@ class QueueState:
         """Seconds since `oldest`, on the database's clock."""
         return max((one.age for one in self.tenants if one.age is not None), default=None)
 
+    @property
+    def passed(self) -> int:
+        return sum(held.passed for held in self.leases)
+
+    @property
+    def live(self) -> int:
+        return sum(held.jobs for held in self.leases) - self.passed
+
     def total(self, status: str) -> int:
         return sum(int(getattr(one, status)) for one in self.tenants)
 
@@ -51,8 +60,15 @@ class QueueStates:
         with self._database.for_tenant(actor.tenant_id) as uow:
             return self._state(uow.depths, broker=None)
 
-    def whole(self) -> QueueState:
-        broker: dict[str, int | None] = {name: self._queue.depth(name) for name in QUEUES}
+    def messages(self) -> dict[str, int | None]:
+        return {name: self._queue.depth(name) for name in QUEUES}
+
+    def whole(self, messages: Mapping[str, int | None] | None = None) -> QueueState:
+        """With `messages` as they were counted already, or else are now.
+
+        :raises Unavailable: the database is away
+        """
+        broker = self.messages() if messages is None else messages
         with self._database.system() as uow:
             return self._state(uow.depths, broker=broker)
 

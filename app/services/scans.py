@@ -231,17 +231,19 @@ class Recorder:
             bytes=max(self.stats.bytes, before.bytes + received),
         )
 
-    def fail(self, failure: ScanFailed, *, max_attempts: int, base_seconds: float) -> None:
-        """End the job, or put it back for another attempt after a pause."""
+    def fail(self, failure: ScanFailed, *, max_attempts: int, base_seconds: float) -> bool:
+        """End the job, or put it back for another attempt after a pause; True if there will be one."""
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
             job = self._hold_last(uow)
             told = asdict(self.stats)
-            if failure.retryable and job.attempt < min(job.max_attempts, max_attempts):
+            again = failure.retryable and job.attempt < min(job.max_attempts, max_attempts)
+            if again:
                 pause = next_try(job.attempt, base_seconds, failure.retry_after)
                 uow.jobs.retry_later(job, seconds=pause, code=failure.code, detail=failure.detail, stats=told)
             else:
                 uow.jobs.fail(job, code=failure.code, detail=failure.detail, retryable=failure.retryable, stats=told)
             uow.commit()
+        return again
 
     def put_back(self, *, seconds: float, reason: str | None, innocent: bool = False) -> None:
         """End this attempt without blame: the job goes on from its checkpoint. `innocent`: it worked for a slice.

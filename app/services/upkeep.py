@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
 from app.queueing import QueueName, ScanMessage, TaskQueue, Waiting
 from app.repositories.queue import DISPATCH_LOCK, REAP_LOCK, SETTLE_LOCK, SWEEP_LOCK, Dispatch
@@ -96,15 +96,26 @@ class Sightings:
         return {name: (waiting.until, now - at) for name, waiting in seen.items()}
 
 
-def reap(database: Database, seen: Sightings, *, patience: float, lease: float) -> int:
+class Reaped(NamedTuple):
+    """How many jobs were put back, or ended, and why."""
+
+    woken: int = 0
+    leases: int = 0
+    messages: int = 0
+
+
+def reap(database: Database, seen: Sightings, *, patience: float, lease: float) -> Reaped:
     """Put back what lost its message or its worker, and what has waited its pause out."""
     with database.system() as uow:
         if not uow.queue.try_lock(REAP_LOCK):
-            return 0
-        moved = uow.queue.wake() + uow.queue.reap_leases(lease=lease)
-        moved += uow.queue.reap_messages(seen.settled(), patience=patience)
+            return Reaped()
+        reaped = Reaped(
+            woken=uow.queue.wake(),
+            leases=uow.queue.reap_leases(lease=lease),
+            messages=uow.queue.reap_messages(seen.settled(), patience=patience),
+        )
         uow.commit()
-    return moved
+    return reaped
 
 
 def sweep(database: Database) -> int:

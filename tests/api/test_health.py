@@ -72,7 +72,8 @@ def test_requests_are_counted_by_route_not_by_path(client):
     assert "INVENTED" not in text
     assert "scrapersky_http_request_seconds_bucket" in text
     assert 'scrapersky_queue_depth{queue="scans"} 0.0' in text
-    assert "scrapersky_jobs_queued 0.0" in text
+    assert 'scrapersky_jobs{state="queued"} 0.0' in text
+    assert "scrapersky_oldest_pending_seconds 0.0" in text
 
 
 def test_metrics_may_want_a_token(settings, queue, passwords):

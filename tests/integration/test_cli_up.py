@@ -98,6 +98,27 @@ def test_reconcile_finds_nothing_while_work_goes_on_nor_at_rest(stack: Stack, ho
     assert (rest.returncode, json.loads(rest.stdout)) == (0, []), rest.stdout
 
 
+def counted(stack: Stack, series: str) -> float:
+    """The sum of a metric's series that begin so."""
+    lines = requests.get(f"{stack.url}/metrics", timeout=30).text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(series))
+
+
+def test_workers_count_and_a_killed_one_takes_no_number_along(stack: Stack):
+    batch = stack.submit(["one.example", "two.example"])
+    stack.ended(batch, seconds=60)
+    series = ("scrapersky_attempts_total{", "scrapersky_messages_total{", "scrapersky_fetch_seconds_count{")
+    before = [counted(stack, one) for one in series]
+    assert before[0] >= 2
+    assert counted(stack, "scrapersky_landing_seconds_count") >= 1
+    for worker in (killed := stack.workers()):
+        os.kill(worker, signal.SIGKILL)
+    until(lambda: len(set(stack.workers()) - set(killed)) == len(killed), seconds=30, what="fresh workers")
+    assert [counted(stack, one) for one in series] >= before
+    stack.ended(stack.submit(["one.example"], options={"force": True}), seconds=120)
+    assert counted(stack, series[0]) > before[0]
+
+
 def test_reconcile_tells_what_differs_and_mends_it(stack: Stack, home: Path):
     batch = stack.submit(["one.example", "two.example"])
     stack.ended(batch, seconds=60)

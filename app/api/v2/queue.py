@@ -12,10 +12,9 @@ from app.api.routers import Router
 from app.api.schemas import Schema
 from app.api.security import current_actor, requires
 from app.repositories.depths import Held, HostDepth, TenantDepth
-from app.services.queue_state import SEES_ALL, QueueState, QueueStates
+from app.services.queue_state import DEPTHS, SEES_ALL, QueueState, QueueStates
 
 router = Router("queue", prefix="/queue", description="What waits and what runs")
-DEPTHS: Final = ("pending", "delayed", "paused", "queued", "running")
 
 
 class DepthShape(Schema):
@@ -151,10 +150,9 @@ def _oldest(one: QueueState | TenantDepth) -> dict[str, Any] | None:
 
 
 def _leases(state: QueueState) -> dict[str, Any]:
-    passed = sum(held.passed for held in state.leases)
     return {
-        "live": sum(held.jobs for held in state.leases) - passed,
-        "passed": passed,
+        "live": state.live,
+        "passed": state.passed,
         "next_end_at": min((held.next_end for held in state.leases), default=None),
         "workers": [_worker(held) for held in state.leases] if state.sees_all else None,
     }
