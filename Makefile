@@ -10,13 +10,14 @@ MANAGE := $(BIN)/python manage.py
 # What the recipes hand on to manage.py: make demo DOMAINS="example.com example.org", make demo FILE=domains.csv
 DOMAINS ?=
 FILE ?=
+SECONDS ?= 3600
 
 # Python caches what it compiles; six processes that start at once would each compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-fast lint format lock clean
+.PHONY: help demo up test test-fast fuzz lint format lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -32,6 +33,9 @@ test: $(VENV)/dev.stamp ## run the whole test suite
 
 test-fast: $(VENV)/dev.stamp ## run the tests that take no more than a few seconds each
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not chaos"
+
+fuzz: $(VENV)/fuzz.stamp ## look for bytes that break the readers (SECONDS=3600)
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 lint: $(VENV)/dev.stamp ## check style, types and the import rules
 	$(BIN)/ruff check .
@@ -59,6 +63,10 @@ $(VENV)/runtime.stamp: requirements.txt | $(VENV)/made.stamp
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/runtime.stamp
 	@echo "installing what tests (once, less than two minutes) …"
 	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/fuzz.stamp: tests/fuzz/requirements.txt $(VENV)/dev.stamp
+	@$(PIP) install -r tests/fuzz/requirements.txt
 	@touch $@
 
 $(VENV)/made.stamp:
