@@ -29,6 +29,8 @@ _FIELD = re.compile(
 _TOKEN = re.compile(r"[a-z0-9_-]+")
 _DELAY = re.compile(r"(\d+(?:[.,]\d+)?|[.,]\d+)\s*(?:s|sec|secs|seconds?)?", re.IGNORECASE | re.ASCII)
 _TAG = re.compile(r"<[^<>]*>")
+_CODE = re.compile(r"<(?:script|style)\b", re.IGNORECASE)
+_CODE_END = re.compile(r"</(?:script|style)\b", re.IGNORECASE)
 _INVISIBLE: Final = "\ufeff\u200b\u2060"
 
 
@@ -100,9 +102,16 @@ def parse(body: bytes, *, url: str, limits: Limits = Limits(), truncated: bool =
     if truncated or len(body) > limits.robots_bytes:
         # half a line says something else than the whole: `Disallow: /` of `Disallow: /private`
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
-    if text.lstrip().startswith("<"):  # a page in its place: lines that stand on it count, as Google and others do it
-        text = _TAG.sub("\n", text)
+    if text.lstrip().startswith("<"):
+        text = _of_page(text)
     return Robots(text, url=url)
+
+
+def _of_page(text: str) -> str:
+    """The lines that stand on a web page served in place of robots.txt: they count, as they do for Google."""
+    first, *rest = _CODE.split(text)
+    kept = [first, *(after for code in rest for after in _CODE_END.split(code, 1)[1:])]
+    return _TAG.sub("\n", "".join(kept))
 
 
 _BOMS: Final = (  # UTF-32 first: its mark begins with UTF-16's

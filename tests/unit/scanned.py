@@ -8,7 +8,9 @@ from typing import Any
 
 from app.scanning import scan, urls
 from app.scanning.values import (
+    Fetcher,
     Interrupted,
+    Limits,
     Page,
     Resume,
     RobotsRead,
@@ -40,7 +42,7 @@ class FakeInventory:
 
 @dataclass
 class Scanned:
-    fetcher: FakeFetcher
+    fetcher: Any  # the one given, or a fake over the web that was
     robots: RobotsRead | None = None
     files: list[SitemapFile] = field(default_factory=list)
     entries: list[UrlEntry] = field(default_factory=list)
@@ -82,17 +84,18 @@ class Scanned:
 
 
 def scanned(
-    web: Mapping[str, Resource] | FakeFetcher,
+    web: Mapping[str, Resource] | Fetcher,
     site: Site | str = BASE,
     *,
     stored: Sequence[StoredFile] = (),
     candidates: Sequence[str] = (),
     resume: Resume | None = None,
+    limits: Limits | None = None,
     raises: type[BaseException] | tuple[()] = (),
     **options: Any,
 ) -> Scanned:
     """Scan to the end. Without other word no pages are fetched; an error of the kind `raises` is kept."""
-    fetcher = web if isinstance(web, FakeFetcher) else FakeFetcher(web)
+    fetcher: Any = FakeFetcher(web) if isinstance(web, Mapping) else web
     result = Scanned(fetcher)
     events = scan.run(
         urls.site(site, allow_special=True) if isinstance(site, str) else site,
@@ -101,6 +104,7 @@ def scanned(
         inventory=FakeInventory(*stored, candidates=candidates),
         agent=AGENT,
         resume=resume or Resume(),
+        limits=limits or Limits(),
     )
     try:
         for event in events:

@@ -163,6 +163,7 @@ def test_what_is_no_url_is_left_out(value):
         "<!DOCTYPE html><html><body>Disallow: / Sitemap: /x.xml",
         "<html><p>Disallow: /</p>\n<a href='/sitemap'>Sitemap</a>\n<h2>Sitemap: all our pages</h2></html>",
         "\ufeff<?xml version='1.0'?>\n<rules>User-agent: none</rules>",
+        "<html><script>\nuserAgent: *\ndisallow: /\nsitemapUrl: '/map.xml'</script><style>a{}</style><script>sitemap:/x",
     ],
 )
 def test_a_web_page_served_as_robots_txt_has_no_rules_and_names_no_sitemap(page):
@@ -271,6 +272,7 @@ def filled(line, head=b"User-agent: *\n") -> bytes:
         pytest.param(b"sitemap" + b" " * 500_000 + b"x", id="white space"),
         pytest.param(b"allow" + b"-" * 500_000, id="a key without an end"),
         pytest.param(b"<" * 500_000, id="an unfinished page"),
+        pytest.param(b"<script" * 70_000, id="unfinished scripts"),
         pytest.param(b"Crawl-delay: " + b"9" * 500_000, id="a number without an end"),
     ],
 )

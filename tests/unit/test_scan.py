@@ -512,6 +512,37 @@ def test_an_index_is_followed_relative_children_and_all():
     assert (child.parent, child.depth, child.discovered_by) == (f"{BASE}/maps/index.xml", 1, "index")
 
 
+def test_what_an_index_lists_is_trimmed_and_what_is_no_url_is_counted():
+    """Security P3."""
+    listed = ["\n  /a.xml\t", "file:///etc/passwd", "javascript:alert(1)", "ftp://example.com/b.xml", "", "a" * 9_000]
+    web = {ROBOTS: robots(MAP), MAP: ok(index(*listed)), f"{BASE}/a.xml": ok(urlset(PAGE))}
+
+    result = scanned(web)
+
+    assert result.fetcher.urls == [ROBOTS, MAP, f"{BASE}/a.xml"]
+    assert sum(result.file(MAP).rejected.values()) >= 4
+
+
+def test_every_request_says_how_much_it_takes():
+    """Security P1 and P3."""
+    web = {ROBOTS: robots(MAP), MAP: ok(index("/a.xml")), f"{BASE}/a.xml": ok(urlset(PAGE)), f"{BASE}/": HTML}
+    limits = Limits()
+
+    asked = {request.purpose: request.max_bytes for request in scanned(web, max_pages=1).fetcher.requests}
+
+    assert asked == {"robots": limits.robots_bytes, "sitemap": limits.sitemap_bytes, "page": limits.page_bytes}
+
+
+def test_a_sitemap_is_cut_where_it_is_longer_than_is_taken():
+    """Security P3: the cap is of the decoded size, over all layers of compression."""
+    body = gzip.compress(gzip.compress(urlset(*(f"/{n}" for n in range(9_000))).encode()))
+
+    file = scanned({ROBOTS: robots(MAP), MAP: ok(body)}, limits=Limits(sitemap_bytes=4_000)).file(MAP)
+
+    assert (file.status, file.complete) == ("partial", False)
+    assert 0 < file.url_count < 200
+
+
 def test_cycles_and_self_links_are_read_once():
     """Security P3."""
     web = {
