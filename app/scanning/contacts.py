@@ -94,10 +94,9 @@ def _email_candidates(document: Document, text: str, hrefs: Iterable[str], decla
             yield from _mailto(href[7:])
     for entry in declared:
         yield entry[7:] if entry[:7].lower() == "mailto:" else entry
-    for node in document.root.xpath(
-        "//*[@data-cfemail]/@data-cfemail | //a[contains(@href, '/email-protection#')]/@href"
-    ):
-        yield _cloudflare(node.rpartition("#")[2])
+    if "email-protection#" in document.markup or "data-cfemail" in document.markup:
+        for code in document.root.xpath(_HIDDEN_BY_CLOUDFLARE):
+            yield _cloudflare(code.rpartition("#")[2])
     if "@" in text:
         for found in _NEAR_AT.finditer(text):
             if not _IN_URL.search(text, max(0, found.start() - 200), found.start()):
@@ -138,6 +137,9 @@ def _mailto(rest: str) -> Iterator[str]:
 def _pair(text: str) -> tuple[str, str, str]:
     key, sign, value = text.removeprefix("amp;").partition("=")
     return key.lower(), sign, value
+
+
+_HIDDEN_BY_CLOUDFLARE: Final = "//*[@data-cfemail]/@data-cfemail | //a[contains(@href, '/email-protection#')]/@href"
 
 
 def _cloudflare(code: str) -> str:

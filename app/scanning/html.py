@@ -211,7 +211,7 @@ def _without_monster_tags(data: bytes) -> tuple[bytes, Problem | None]:
 
 _HIDDEN: Final = ("script", "style", "template", "noscript", "svg", "textarea", "select", "iframe", "object", "head")
 
-_UNSEEN: Final = str.maketrans("", "", "\u00ad\u200b\u200e\u200f\u2060\ufeff")
+_UNSEEN: Final = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff]+")
 
 
 def visible_text(document: Document) -> str:
@@ -223,4 +223,4 @@ def visible_text(document: Document) -> str:
         length += len(piece)
         if length > MAX_TEXT:
             break
-    return " ".join(" ".join(pieces)[:MAX_TEXT].translate(_UNSEEN).split())
+    return " ".join(_UNSEEN.sub("", " ".join(pieces)[:MAX_TEXT]).split())

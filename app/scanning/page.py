@@ -148,7 +148,8 @@ class _Reader:
 
     def _logo(self) -> str | None:
         stated = [*self._facts.logos, *self._metas.get("og:logo", ())]
-        marked = self._document.root.xpath("//*[@itemprop='logo']")[:5]
+        # a walk over the whole tree, spared where there is nothing to find
+        marked = self._document.root.xpath("//*[@itemprop='logo']")[:5] if "itemprop" in self._document.markup else ()
         stated += [node.get("src") or node.get("href") or node.get("content") or "" for node in marked]
         return next(iter(self._resolved(stated)), None)
 
