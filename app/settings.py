@@ -154,6 +154,12 @@ class Settings(BaseSettings):
         description="how long a message may wait in the broker before its job is dispatched again",
     )
     slice_seconds: float = Field(60.0, ge=1, le=3600, description="how long a job works before it lets others go first")
+    stuck_seconds: float = Field(
+        300.0,
+        ge=1,
+        le=86_400,
+        description="how long a job may show no sign of getting on before its worker process is replaced",
+    )
     max_attempts: int = Field(3, ge=1, le=20, description="tries before a job has failed for good")
     retry_base_seconds: float = Field(
         10.0, ge=0, le=3600, description="pause before the first retry; doubles, with jitter"
@@ -162,7 +168,9 @@ class Settings(BaseSettings):
         1.0, ge=0.05, le=60, description="pause between two rounds of dispatching and reaping"
     )
     worker_memory_mib: int = Field(
-        1024, ge=128, description="a worker process past this stops claiming and is replaced"
+        1024,
+        ge=128,
+        description="a worker process past this takes nothing new and is replaced; past half as much again, at once",
     )
 
     # Limits

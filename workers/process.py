@@ -9,9 +9,9 @@ import argparse
 import gc
 import logging
 import os
-import signal
 import threading
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,14 +26,16 @@ from app import settings as configuration
 from app.queueing import SCAN_TASK
 from app.stack import liveness
 from workers import celery_app, scan
-from workers.runtime import Runtime
+from workers.runtime import Runtime, end_now
 from workers.scan import AttemptFailed
 
 log = structlog.get_logger(__name__)
 READS = {"scans": "express,scans", "single": "single", "quarantine": "quarantine"}  # in this order: celeryconfig.py
 QUARANTINE = "quarantine"
 NICENESS = 5
-MEMORY_SECONDS = 5.0
+MEMORY_SECONDS = 0.5
+FAR_TOO_MUCH = 1.5  # times the limit
+OOM_SCORE = 500
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -42,6 +44,7 @@ def main() -> None:
     settings = configuration.load()
     logs.configure(level=settings.log_level, style=settings.log_format)
     _hush()
+    _volunteer()
     if arguments.queue == QUARANTINE:
         os.nice(NICENESS)  # what has brought processes down twice waits for everybody else
     runtime = Runtime(settings, name=arguments.name)
@@ -50,7 +53,7 @@ def main() -> None:
     _connect_signals(runtime)
     runtime.start()
     _tune_collector()
-    threading.Thread(target=_watch_memory, args=(settings.worker_memory_mib,), name="memory", daemon=True).start()
+    threading.Thread(target=_watch_memory, args=(runtime,), name="memory", daemon=True).start()
     try:
         celery.worker_main(_options(arguments, settings.log_level))
     finally:
@@ -119,15 +122,27 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _watch_memory(limit_mib: int) -> None:
-    """Past its limit a process takes nothing new, puts its scans back at their checkpoints and is replaced."""
+def _watch_memory(runtime: Runtime) -> None:
+    """Past its limit a process takes nothing new, puts its scans back at their checkpoints and is replaced.
+
+    What grows on regardless is ended before the kernel has to choose whom to kill.
+    """
+    limit, slice_seconds = runtime.settings.worker_memory_mib, runtime.settings.slice_seconds
     enough = threading.Event()
     while not enough.wait(MEMORY_SECONDS):
         used = resident_mib()
-        if used is not None and used > limit_mib:
-            log.warning("memory limit reached, this process will be replaced", used_mib=used, limit_mib=limit_mib)
-            os.kill(os.getpid(), signal.SIGTERM)
-            return
+        if used is None or used <= limit:
+            continue
+        if used > limit * FAR_TOO_MUCH:
+            end_now(f"{used} MiB of memory, with a limit of {limit}")
+        if runtime.retire(grace=slice_seconds):
+            log.warning("memory limit reached, this process will be replaced", used_mib=used, limit_mib=limit)
+
+
+def _volunteer() -> None:
+    """Where memory runs out, the kernel takes a worker, which costs a lease, rather than database, broker or API."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
 
 
 def resident_mib() -> int | None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import threading
+from collections.abc import Callable
+
+import structlog
 
 from app.errors import ConfigurationError
 from app.fetching import client
@@ -18,6 +22,10 @@ from workers.meters import Meters
 from workers.upkeep import Upkeep
 
 DRAIN_SECONDS = 5.0  # that running scans get to reach their next checkpoint
+END_SECONDS = 10.0  # and then all that is left: to put their jobs back and let go
+RECYCLED = 3  # exit status of a process that would not end by itself
+
+log = structlog.get_logger(__name__)
 
 
 class Runtime:
@@ -34,7 +42,13 @@ class Runtime:
         self.queue = RedisTaskQueue(broker)
         self.ledger = RedisLedger(broker, fallback=LocalLedger(share=1 / settings.processes))
         self.transport = client.build(settings, ledger=self.ledger, fetched=self.meters.fetched)
-        self.leases = Leases(self.database, lease=settings.lease_seconds)
+        self.leases = Leases(
+            self.database,
+            lease=settings.lease_seconds,
+            stuck_after=settings.stuck_seconds,
+            on_stuck=self._stuck,
+        )
+        self._retiring, self._grace = False, DRAIN_SECONDS
         self.upkeep = Upkeep(self.database, self.queue, settings, self.meters)
         self.draining = threading.Event()
 
@@ -42,14 +56,34 @@ class Runtime:
         self.leases.start()
         self.upkeep.start()
 
+    def retire(self, *, grace: float = DRAIN_SECONDS) -> bool:
+        """End this process, as SIGTERM does; scans in hand have `grace` seconds to reach a checkpoint.
+
+        False when that is going on already: a second signal would cut it short.
+        """
+        if self._retiring:
+            return False
+        self._retiring, self._grace = True, grace
+        os.kill(os.getpid(), signal.SIGTERM)
+        return True
+
+    def _stuck(self, alone: bool) -> None:
+        """No thread can be killed, so the process ends: once it holds nothing else, or its other work had its time."""
+        if alone:
+            end_now("all that is left of its work is stuck")
+        self.retire()
+
     def drain(self) -> None:
-        """Take nothing new; scans in hand stop at their next checkpoint, or after a moment where they are."""
+        """Take nothing new; scans in hand stop at their next checkpoint, or after a moment where they are.
+
+        Asked a second time, they stop at once. What does not end at all ends with the process: its lease passes.
+        """
         if self.draining.is_set():
+            self.leases.abort_all(SHUTDOWN)
             return
         self.draining.set()
-        timer = threading.Timer(DRAIN_SECONDS, self.leases.abort_all, (SHUTDOWN,))
-        timer.daemon = True
-        timer.start()
+        _after(self._grace, self.leases.abort_all, SHUTDOWN)
+        _after(self._grace + END_SECONDS, end_now, "it would not end by itself")
 
     def stop(self) -> None:
         self.upkeep.stop()
@@ -58,3 +92,15 @@ class Runtime:
         self.ledger.close()
         self.queue.close()
         self.database.close()
+
+
+def _after(seconds: float, action: Callable[[str], None], word: str) -> None:
+    timer = threading.Timer(seconds, action, (word,))
+    timer.daemon = True
+    timer.start()
+
+
+def end_now(why: str) -> None:
+    """Without a word to anybody: leases pass, the supervisor starts a fresh process."""
+    log.error("this process ends at once", why=why)
+    os._exit(RECYCLED)

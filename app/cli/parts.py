@@ -14,6 +14,7 @@ from app.stack.meters import VARIABLE
 ROOT = Path(__file__).resolve().parents[2]
 API_DRAIN_SECONDS = 10
 WORKER_DRAIN_SECONDS = 30.0
+WORKER_HURRY_SECONDS = 10.0  # to hand its jobs back at once
 LIVENESS_SHARE = 0.75  # of a lease: a worker silent for so long is about to lose its jobs anyway
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - gunicorn's own unlinked heartbeat files, mode 0600
 
@@ -80,4 +81,5 @@ class Parts:
             liveness=self._settings.lease_seconds * LIVENESS_SHARE,
             awaited=awaited,
             stop_timeout=WORKER_DRAIN_SECONDS,
+            hurry_timeout=WORKER_HURRY_SECONDS,
         )

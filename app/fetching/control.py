@@ -19,6 +19,7 @@ class Control:
     def __init__(self, *, deadline: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.deadline = deadline
         self.reason: str | None = None
+        self.seen = clock()  # when its worker last looked, as a sign that it gets on
         self._clock = clock
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -41,7 +42,8 @@ class Control:
 
     def check(self) -> None:
         """:raises Aborted: the work must end"""
-        if self.deadline is not None and self._clock() >= self.deadline:
+        self.seen = self._clock()
+        if self.deadline is not None and self.seen >= self.deadline:
             self.abort("deadline")
         if self.aborted:
             raise Aborted(self.reason)

@@ -33,7 +33,8 @@ class Child:
     """What to run. `env` is added to the inherited environment; times are in seconds.
 
     With `liveness` it is given a pipe (see `liveness.start`) and killed once silent for so long; until its
-    first byte it has 60 s to start up. The stack is ready without those that are not `awaited`.
+    first byte it has 60 s to start up. The stack is ready without those that are not `awaited`. Who is asked a second
+    time to stop is killed after `hurry_timeout`.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Child:
     env: Mapping[str, str] = field(default_factory=dict)
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout: float = 10.0
+    hurry_timeout: float = 0.0
     restart: bool = True
     liveness: float | None = None
     awaited: bool = True
@@ -73,7 +75,7 @@ class Running:
         return self.alive and (self.child.liveness is None or self._heard is not None)
 
     def start(self) -> None:
-        self.start_at = math.inf
+        self.start_at, self.asked_to_stop = math.inf, False
         self._started, self._heard = time.monotonic(), None
         self._pipe, listening = self._open_pipe()
         try:
@@ -93,7 +95,7 @@ class Running:
         kill_group(self.process)  # what it led must not hold its port or its jobs
         now = time.monotonic()
         self.last_status = self.process.returncode
-        self.deaths = 1 if now - self._started > LONG_LIFE else self.deaths + 1
+        self.deaths = 1 if self.asked_to_stop or now - self._started > LONG_LIFE else self.deaths + 1
         pause = min(FIRST_PAUSE * 2 ** (self.deaths - 1), MAX_PAUSE)
         self.start_at = now + pause if self.child.restart else math.inf
         self.process, self.kill_at = None, math.inf
@@ -119,6 +121,16 @@ class Running:
         if self.process is not None:
             self.kill_at = time.monotonic() + self.child.stop_timeout
             self.process.send_signal(self.child.stop_signal)
+
+    def hurry(self) -> None:
+        """The stop signal once more, and little time."""
+        if self.process is None:
+            return
+        if not self.child.hurry_timeout:
+            self.kill()
+            return
+        self.ask_to_stop()
+        self.kill_at = time.monotonic() + self.child.hurry_timeout
 
     def _launch(self, output: int | IO[bytes], listening: Sequence[int]) -> None:
         spoken = {VARIABLE: str(listening[0])} if listening else {}

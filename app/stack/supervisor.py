@@ -7,7 +7,9 @@ import math
 import selectors
 import signal
 import socket
+import subprocess
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +20,7 @@ from app.stack.child import Child, Running
 log = logging.getLogger(__name__)
 
 STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ROLL = signal.SIGUSR1
 # A wrapper (make, uv, npm) passes on the Ctrl-C that the terminal gave us too: that is still the first.
 ECHO_SECONDS = 0.25
 CALLED = 0  # on the wake-up socket among signal numbers: somebody called `stop`
@@ -58,7 +61,8 @@ class Supervisor:
         self._on_ready: Callable[[], None] = lambda: None
         self._started = 0.0
         self._stop_asked: float | None = None
-        self._forced = False
+        self._forced = 0
+        self._rolling: deque[tuple[Running, subprocess.Popen[bytes] | None]] = deque()
         self._failure: StackError | None = None
 
     def run(
@@ -69,7 +73,8 @@ class Supervisor:
         """Run until SIGINT, SIGTERM, SIGHUP or `stop`, or until no child is left that starts again.
 
         `until_ready` is asked every 0.1 s until it says yes, then `on_ready` is called once; both hold the
-        supervisor up while they work. Main thread only. Returns 0, or 1 if a second signal cut it short.
+        supervisor up while they work. SIGUSR1 replaces the children that have a liveness pipe, one after another.
+        Main thread only. Returns 0, or 1 if a second signal cut it short.
 
         :raises StackError: not ready in time, or a child cannot stay up before that; all are stopped by then
         """
@@ -85,7 +90,7 @@ class Supervisor:
             self._end()
         if self._failure is not None:
             raise self._failure
-        return int(self._forced)
+        return int(self._forced > 0)
 
     def stop(self) -> None:
         """Begin the ordered stop; from any thread."""
@@ -114,7 +119,15 @@ class Supervisor:
 
     def _turn(self) -> float:
         """Do all that is due now. Returns when something will be due next."""
-        steps = (self._reap, self._start_due, self._kill_silent, self._stop_next, self._ask_ready, self._keep)
+        steps = (
+            self._reap,
+            self._start_due,
+            self._kill_silent,
+            self._stop_next,
+            self._roll,
+            self._ask_ready,
+            self._keep,
+        )
         return min(step() for step in steps)
 
     def _wait(self, due: float) -> None:
@@ -152,10 +165,28 @@ class Supervisor:
         for each in stage:
             if not each.asked_to_stop:
                 each.ask_to_stop()
-            elif each.kill_at <= time.monotonic():
-                log.warning("%s did not stop in %g s; killing it", each.child.name, each.child.stop_timeout)
-                each.kill()
+            self._kill_late(each)
         return min((each.kill_at for each in stage), default=math.inf)
+
+    def _roll(self) -> float:
+        """One child after another: the next when the one before has been started anew and has spoken."""
+        while self._rolling and not self.is_stopping:
+            each, old = self._rolling[0]
+            if old is not None and each.process is old:
+                if not each.asked_to_stop:
+                    log.warning("%s is being replaced", each.child.name)
+                    each.ask_to_stop()
+                return self._kill_late(each)
+            if not each.has_begun:
+                return math.inf
+            self._rolling.popleft()
+        return math.inf
+
+    def _kill_late(self, each: Running) -> float:
+        if each.kill_at <= time.monotonic():
+            log.warning("%s did not stop in time; killing it", each.child.name)
+            each.kill()
+        return each.kill_at
 
     def _ask_ready(self) -> float:
         if self._until_ready is None or self.is_stopping:
@@ -184,12 +215,18 @@ class Supervisor:
                 self._force()
             elif number == CALLED or number in STOP:
                 self._begin_stop()
+            elif number == ROLL and not self._rolling:
+                self._rolling.extend((each, each.process) for each in self._all() if each.child.liveness is not None)
 
     def _force(self) -> None:
-        log.warning("asked a second time; killing what is left")
-        self._forced = True
+        """A second signal leaves little time, a third none."""
+        self._forced += 1
+        log.warning("asked again; %s", "hurrying what is left" if self._forced == 1 else "killing what is left")
         for each in self._all():
-            each.kill()
+            if self._forced == 1:
+                each.hurry()
+            else:
+                each.kill()
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -198,7 +235,7 @@ class Supervisor:
         self._waker.setblocking(False)
         self._selector.register(self._wake, selectors.EVENT_READ, self._woken)
         before = signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        handlers = {number: signal.signal(number, lambda *_: None) for number in (*heeded(), signal.SIGCHLD)}
+        handlers = {number: signal.signal(number, lambda *_: None) for number in (*heeded(), signal.SIGCHLD, ROLL)}
         try:
             yield
         finally:

@@ -237,6 +237,62 @@ def test_a_second_signal_kills_at_once(tmp_path):
     assert gone(int(lines(up)[0]))
 
 
+def test_who_can_hurry_gets_the_signal_again_and_a_moment(tmp_path):
+    up, told = tmp_path / "up", tmp_path / "told"
+    slow = shell(
+        "slow",
+        f"trap 'echo told >> {told}; [ $(wc -l < {told}) = 2 ] && exit 0' TERM; echo > {up}; while :; do sleep 0.02; done",
+        stop_timeout=60,
+        hurry_timeout=60,
+    )
+
+    def script():
+        until(lambda: lines(up))
+        os.kill(os.getpid(), signal.SIGINT)
+        until(lambda: lines(told))
+        time.sleep(supervisor_module.ECHO_SECONDS + 0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    assert drive(Supervisor([[slow]]), script) == 1
+    assert lines(told) == ["told", "told"]
+
+
+def test_a_third_signal_kills_who_hurries_too_slowly(tmp_path):
+    up = tmp_path / "up"
+    deaf = shell(
+        "deaf", f"trap '' TERM; echo $$ > {up}; while :; do sleep 0.05; done", stop_timeout=60, hurry_timeout=60
+    )
+
+    def script():
+        until(lambda: lines(up))
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(supervisor_module.ECHO_SECONDS + 0.1)
+
+    assert drive(Supervisor([[deaf]]), script) == 1
+    assert gone(int(lines(up)[0]))
+
+
+def test_rolling_replaces_one_child_after_another(tmp_path):
+    """And leaves alone who has no pipe to say that its successor works."""
+    order = tmp_path / "order"
+    beat = f"open({str(order)!r}, 'a').write('up {{}}\\n')\n{BEAT}"
+    workers = [python(name, beat.format(name), liveness=30) for name in ("one", "two")]
+    supervisor = Supervisor([[shell("other", "exec sleep 60")], workers])
+
+    def script():
+        until(supervisor.all_begun)
+        before = supervisor.pids()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        until(lambda: all(supervisor.pids().get(name) not in (None, before[name]) for name in ("one", "two")))
+        assert supervisor.pids()["other"] == before["other"]
+        until(supervisor.all_begun)
+
+    assert drive(supervisor, script) == 0
+    assert sorted(lines(order)[:2]) == ["up one", "up two"]
+    assert lines(order)[2:] == ["up one", "up two"]
+
+
 def test_an_echo_of_the_first_signal_leaves_time_to_finish(tmp_path):
     done = tmp_path / "done"
     slow = shell(
