@@ -273,8 +273,8 @@ class Settings(BaseSettings):
 
     @property
     def processes(self) -> int:
-        """Worker processes of one machine."""
-        return self.worker_processes + (self.single_concurrency > 0)
+        """Worker processes of one machine: for batches, for single scans, for the quarantine."""
+        return self.worker_processes + (self.single_concurrency > 0) + 1
 
     @cached_property
     def slots(self) -> int:
