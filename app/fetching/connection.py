@@ -181,6 +181,11 @@ class Answer(http.client.HTTPResponse):
             self.chunk_left = None
         return super()._get_chunk_left()  # type: ignore[misc,no-any-return]
 
+    def _read_and_discard_trailer(self) -> None:
+        """Trailers are header fields, and have no more room than those."""
+        self.meter.limit = min(self.meter.limit, self.meter.count + MAX_HEADER_BYTES)
+        super()._read_and_discard_trailer()  # type: ignore[misc]
+
     def _close_conn(self) -> None:
         """What lies in the buffer beyond the answer's end would be read as the beginning of the next one."""
         if not self.meter.sealed and not self._lines.closed:

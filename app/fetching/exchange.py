@@ -116,6 +116,8 @@ class Exchange:
         self._connection.answer.meter.limit = limit + WIRE_SLACK
         while data := self._response.read1(READ, decode_content=False):
             for piece in decoder.feed(data):
+                if self._lifeline.cut:  # what one read brought of a bomb takes its time
+                    raise FetchError("timeout")
                 room = limit - sink.size
                 sink.write(piece[:room])
                 if len(piece) > room:
