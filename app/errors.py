@@ -12,6 +12,7 @@ ScraperSkyError
 ├── TooLarge                    a body, line or batch beyond its limit
 ├── RateLimited                 too many requests; carries retry_after seconds
 ├── Unavailable                 database or broker away; try again
+│   └── TookTooLong             the database answers, but not this question in its time
 ├── ConfigurationError          a setting is missing, weak or contradictory
 ├── StackError                  an embedded server or child process would not start
 ├── FetchError                  one request to a site failed; code from FETCH_FAILURES
@@ -126,6 +127,10 @@ class Unavailable(ScraperSkyError):
     """A part the platform needs is away for the moment; try again."""
 
     code = "unavailable"
+
+
+class TookTooLong(Unavailable):
+    """The database could not do this in the time it may take; try again."""
 
 
 class ConfigurationError(ScraperSkyError):

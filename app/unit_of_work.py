@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.orm import Session
 
-from app.errors import ConfigurationError, Unavailable
+from app.errors import ConfigurationError, TookTooLong, Unavailable
 from app.repositories import schema
 from app.repositories.accounts import Accounts, SignIn
 from app.repositories.batches import Batches
@@ -156,22 +156,34 @@ def _engine(url: str, pool: PoolSettings, statement_timeout: int) -> sa.Engine:
             "prepare_threshold": pool.prepare_threshold,
             "connect_timeout": 5,
             "options": f"-c statement_timeout={statement_timeout * 1000} -c idle_in_transaction_session_timeout=60000",
-            "keepalives_idle": 30,
+            # A server that vanished without a word is noticed within half a minute.
+            "keepalives_idle": 15,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
         },
     )
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    # COPY speaks to psycopg without SQLAlchemy between, so its errors come as they are.
+    """:raises Unavailable, TookTooLong: in place of the driver's errors that tell so"""
     try:
         yield
-    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
-        raise Unavailable("the database cannot be reached for the moment") from error
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise Unavailable("the database broke the connection off") from error
+    except exc.TimeoutError as error:
+        raise Unavailable("all connections to the database are busy for the moment") from error
     except exc.DBAPIError as error:
-        # Read-only: a standby that has yet to be promoted, or a primary that no longer is one.
-        if error.connection_invalidated or isinstance(error.orig, psycopg.errors.ReadOnlySqlTransaction):
-            raise Unavailable("the database broke the connection off") from error
+        _tell(error.orig, error)
         raise
+    except psycopg.Error as error:  # COPY speaks to psycopg without SQLAlchemy between
+        _tell(error, error)
+        raise
+
+
+def _tell(driver: BaseException | None, error: Exception) -> None:
+    if isinstance(driver, psycopg.errors.QueryCanceled):
+        raise TookTooLong from error
+    # Read-only: a standby that has yet to be promoted, or a primary that no longer is one.
+    away = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+    if isinstance(driver, away) or getattr(error, "connection_invalidated", False):
+        raise Unavailable("the database cannot be reached for the moment") from error

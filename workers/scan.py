@@ -9,7 +9,7 @@ from uuid import UUID
 
 import structlog
 
-from app.errors import Aborted, Postponed, ScanFailed, Unavailable
+from app.errors import Aborted, Postponed, ScanFailed, TookTooLong, Unavailable
 from app.fetching.client import SiteFetcher
 from app.fetching.control import Control
 from app.scanning import scan
@@ -94,6 +94,9 @@ class _Attempt:
             self._postponed(postponed)
         except Aborted:
             self._aborted()
+        except TookTooLong:  # as it will the next time, maybe: an attempt that counts
+            log.warning("a statement took longer than it may")
+            self._fail(ScanFailed("internal"))
         except Unavailable as error:
             log.warning("the database went away under a scan", error=str(error))
             self._put_back(1.0, None)

@@ -32,6 +32,7 @@ STATUS: dict[type[ScraperSkyError], HTTPStatus] = {
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.TookTooLong: HTTPStatus.SERVICE_UNAVAILABLE,
     # These are of the inside; one that gets here is a defect.
     errors.ConfigurationError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.StackError: HTTPStatus.INTERNAL_SERVER_ERROR,

@@ -8,9 +8,9 @@ from redis.retry import Retry
 
 # A dead broker must cost a request a moment, not its deadline.
 CONNECT_SECONDS = 2.0
-SOCKET_SECONDS = 5.0
+SOCKET_SECONDS = 2.0
 
-RedisError = redis.RedisError
+RedisError, RedisTimeout = redis.RedisError, redis.TimeoutError
 
 
 def connect(url: str, *, max_connections: int = 64) -> redis.Redis:
@@ -21,8 +21,8 @@ def connect(url: str, *, max_connections: int = 64) -> redis.Redis:
         socket_keepalive=True,
         health_check_interval=10,
         max_connections=max_connections,
-        retry=Retry(NoBackoff(), 1),
-        retry_on_error=[redis.ConnectionError],
+        # A kept connection may be broken, so a second try; one that hangs would hang again.
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
     )
 
 

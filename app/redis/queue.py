@@ -10,31 +10,41 @@ from __future__ import annotations
 import base64
 import json
 import platform
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import inf
 from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
 
 from app.queueing import EMPTY, QUEUES, SCAN_TASK, QueueName, ScanMessage, Waiting
-from app.redis.connection import RedisError, connect
+from app.redis.connection import RedisError, RedisTimeout, connect
 
 log = structlog.get_logger(__name__)
 UNTIL = "until"
+REST_SECONDS = 3.0
 ORIGIN = f"dispatcher@{platform.node()}"
 
 
 class RedisTaskQueue:
-    """`app.queueing.TaskQueue` over Redis lists, as Celery's workers read them."""
+    """`app.queueing.TaskQueue` over Redis lists, as Celery's workers read them.
 
-    def __init__(self, url: str) -> None:
+    A broker that hangs costs one caller some seconds, and for a while those after it none.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._redis = connect(url)
+        self._clock = clock
+        self._hung = -inf
 
     def publish(self, queue: QueueName, messages: Sequence[ScanMessage]) -> bool:
         if not messages:
             return True
         try:
-            self._redis.lpush(queue, *(envelope(queue, message) for message in messages))
+            with self._patience():
+                self._redis.lpush(queue, *(envelope(queue, message) for message in messages))
         except RedisError as error:
             # Not lost: the jobs stay `queued` and the reaper puts them back.
             log.warning("messages not sent", queue=queue, messages=len(messages), error=type(error).__name__)
@@ -43,7 +53,8 @@ class RedisTaskQueue:
 
     def depth(self, queue: QueueName) -> int | None:
         try:
-            return self._redis.llen(queue)
+            with self._patience():
+                return self._redis.llen(queue)
         except RedisError:
             return None
 
@@ -53,11 +64,22 @@ class RedisTaskQueue:
             pipe.llen(queue)
             pipe.lindex(queue, -1)
         try:
-            answers = pipe.execute()
+            with self._patience():
+                answers = pipe.execute()
         except RedisError:
             return None
         pairs = zip(QUEUES, answers[::2], answers[1::2], strict=True)
         return {queue: Waiting(int(depth), until_of(message)) for queue, depth, message in pairs}
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        if self._clock() < self._hung + REST_SECONDS:
+            raise RedisTimeout("it hung a moment ago")
+        try:
+            yield
+        except RedisTimeout:
+            self._hung = self._clock()
+            raise
 
     def close(self) -> None:
         self._redis.close()

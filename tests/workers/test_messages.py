@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
 
 from app.queueing import SCAN_TASK, ScanMessage
+from app.redis import connection
 from app.redis.queue import RedisTaskQueue
 from workers import celery_app
 
@@ -64,3 +67,21 @@ def test_a_broker_that_is_away_raises_nothing():
     assert queue.publish("scans", [MESSAGE]) is False
     assert queue.depth("scans") is None
     queue.close()
+
+
+def test_a_broker_that_hangs_costs_one_caller_its_patience_and_the_others_nothing(monkeypatch):
+    """It accepts, as the kernel does for a process that is stopped, and says nothing."""
+    monkeypatch.setattr(connection, "SOCKET_SECONDS", 0.1)
+    now, asked = [0.0], 0
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.3)
+        queue = RedisTaskQueue(f"redis://127.0.0.1:{listening.getsockname()[1]}/0", clock=lambda: now[0])
+        for at in (0.0, 0.1, 0.2, 4.0):
+            now[0] = at
+            assert (queue.depth("scans"), queue.look(), queue.publish("scans", [MESSAGE])) == (None, None, False)
+        with suppress(TimeoutError):
+            while True:
+                listening.accept()[0].close()
+                asked += 1
+        queue.close()
+    assert asked == 2

@@ -213,6 +213,22 @@ def test_a_database_that_is_away_at_the_claim_costs_the_job_nothing(submit, work
     assert (view.job.status, view.job.attempt, view.job.lost) == ("queued", 0, 0)  # as if its message was lost
 
 
+def test_a_statement_past_its_time_limit_is_no_database_that_is_away(site, submit, work, monkeypatch):
+    """Else a job whose file cannot be landed in time would be put back and tried again for ever."""
+    land = Inventory.land
+
+    def slow(self, *arguments, **options):
+        self._session.execute(sa.text("SET LOCAL statement_timeout = '50ms'"))
+        self._session.execute(sa.text("SELECT pg_sleep(5)"))
+        return land(self, *arguments, **options)
+
+    monkeypatch.setattr(Inventory, "land", slow)
+    _, job_id = submit()
+    seen = [work(job_id).job for _ in range(3)]
+    assert [(job.status, job.attempt) for job in seen] == [("pending", 1), ("pending", 2), ("failed", 3)]
+    assert seen[-1].error_code == "internal"
+
+
 def test_parsing_holds_no_lock_on_the_job(site, submit, work, runtime, look, database, tenant_id, monkeypatch):
     """A large file is parsed for minutes: who cancels its job must not wait."""
     stage, cancelled = Inventory.stage, []
