@@ -177,13 +177,13 @@ class _Reader:
             return by_url
         kinds = self._metas.get("og:type")
         by_content = page_types.of_content(self._facts.top_types, kinds[0].lower() if kinds else None)
-        # themes call every page an article; the path knows better when it names another kind
-        return by_url if by_content in (None, "post") and by_url else by_content
+        # themes call every page an article, and every list a collection: the path knows better when it names a kind
+        return by_url if by_content in (None, "post", "category") and by_url else by_content
 
     def _links(self) -> None:
         """Sitemap links, and the site's own pages: those that `choose` ranks first, then the rest."""
         document, page = self._document, self._page
-        host = urlsplit(page.final_url).netloc
+        host = _host(page.final_url)
         sitemaps = {
             address: None for link in document.links("sitemap") if (address := document.resolve(link.get("href")))
         }
@@ -194,7 +194,7 @@ class _Reader:
             address = document.resolve(href)
             if address is None:
                 continue
-            if urlsplit(address).netloc != host:
+            if _host(address) != host:
                 self._outward.setdefault(address)
             elif _SITEMAP_NAME.search(address):
                 sitemaps.setdefault(address)
@@ -271,7 +271,7 @@ def language_tag(text: str | None) -> str | None:
 # -- which pages to read ------------------------------------------------------------------------------------
 
 RANKS: Final = {"contact": 0, "about": 1, "legal": 2}
-PER_RANK: Final = 2  # a site in twenty languages has twenty contact pages
+PER_RANK: Final = 2
 _NO_PAGE: Final = re.compile(
     r"\.(?:pdf|jpe?g|png|gif|svg|webp|avif|ico|bmp|tiff?|css|m?js|json|xml|rss|atom|txt|csv|zip|gz|tgz|bz2|xz|7z|rar|tar"
     r"|exe|msi|dmg|deb|rpm|apk|iso|docx?|xlsx?|pptx?|odt|ods|epub|mp[34]|m4[av]|ogg|webm|mov|avi|wav|woff2?|ttf|eot)$",
@@ -281,7 +281,12 @@ _NO_PAGE: Final = re.compile(
 
 def is_page_link(url: str) -> bool:
     """Tell whether a URL may be a page: not a file of another kind, by its name."""
-    return not _NO_PAGE.search(urlsplit(url).path)
+    return not _NO_PAGE.search(url.partition("#")[0].partition("?")[0].partition("://")[2].partition("/")[2])
+
+
+def _host(url: str) -> str:
+    """Of a URL in its canonical form, with the port: nothing that would need a parser."""
+    return url.partition("://")[2].partition("/")[0].partition("?")[0]
 
 
 def choose(home: Page | None, links: Sequence[str], candidates: Sequence[str], limit: int) -> list[str]:
@@ -297,7 +302,7 @@ def choose(home: Page | None, links: Sequence[str], candidates: Sequence[str], l
         return []
     hosts, seen = _hosts(home, links, candidates), _home_keys(home)
     wanted: list[list[str]] = [[] for _ in RANKS]
-    others: list[str] = []
+    found: list[str] = []
     for url in (*candidates, *links):
         key = _key(url)
         if key is None or key in seen or key[0] not in hosts or not is_page_link(url):
@@ -306,9 +311,17 @@ def choose(home: Page | None, links: Sequence[str], candidates: Sequence[str], l
         kind = page_types.of_url(url)
         if kind == "home" and key[1] in {"", "/index.html", "/index.htm", "/index.php", "/home"}:
             continue
-        rank = RANKS.get(kind or "")
-        (others if rank is None or len(wanted[rank]) >= PER_RANK else wanted[rank]).append(url.partition("#")[0])
-    return [url for group in (*wanted, others) for url in group][:limit]
+        found.append(url.partition("#")[0])
+        if kind in RANKS:
+            wanted[RANKS[kind]].append(found[-1])
+    best = [url for group in wanted for url in sorted(group, key=_depth)[:PER_RANK]]
+    # a site in twenty languages has twenty contact pages: from the third on they are pages like others
+    return list(dict.fromkeys((*best, *found)))[:limit]
+
+
+def _depth(url: str) -> int:
+    """How far below the root: /contact is the site's own, /stores/berlin/contact a branch's."""
+    return url.partition("://")[2].partition("?")[0].rstrip("/").count("/")
 
 
 def _hosts(home: Page | None, links: Sequence[str], candidates: Sequence[str]) -> set[str]:

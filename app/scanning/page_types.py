@@ -5,74 +5,44 @@ Asked for every URL of a sitemap, so it is one look-up per path segment and no r
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Sequence
+from importlib import resources
 from itertools import pairwise
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 
-_WORDS: Final = {
-    "contact": """contact contacts contact-us contactus contact-me get-in-touch kontakt kontakte kontaktieren
-        kontaktformular kontakty kontakti contactez-nous contacter nous-contacter contacto contactos contactenos
-        contactanos contato contactar
-        contatti contattaci contattami kapcsolat iletisim yhteystiedot yhteys ota-yhteytta
-        kontakta-oss kontakt-oss kontaktai kontaktid kontakto lien-he neem-contact-op contact-opnemen epikoinonia
-        контакты контакт контакти связь επικοινωνια お問い合わせ contact-form inquiry otoiawase toiawase lianxi
-        lianxiwomen contactus 联系我们 聯絡我們 문의 اتصل-بنا צור-קשר find-us reach-us enquiry""",
-    "about": """about about-us aboutus about-me company our-company who-we-are our-story our-team team unternehmen
-        ueber-uns uber-uns über-uns ueber-mich über-mich wir-ueber-uns wer-wir-sind a-propos apropos à-propos
-        qui-sommes-nous notre-histoire entreprise sobre sobre-nosotros quienes-somos quiénes-somos sobre-mi nosotros
-        sobre-nos quem-somos empresa chi-siamo chi-sono azienda over-ons over-mij wie-zijn-wij o-nas o-firmie o-mnie
-        o-nama o-kompanii om-oss om-os om-mig tietoa-meista meista yritys rolunk magunkrol despre despre-noi hakkimizda
-        kurumsal za-nas о-нас о-компании о-себе про-нас gioi-thieu about-company gaiyou 关于我们 關於我們 会社概要
-        회사소개 σχετικα-με-εμας""",
-    "legal": """imprint impressum legal legal-notice legalnotice legal-information mentions-legales
-        mentions-légales informations-legales aviso-legal avisos-legales nota-legal note-legali colofon terms
-        terms-of-use terms-of-service terms-and-conditions terms-conditions tos conditions agb nutzungsbedingungen
-        cgu cgv conditions-generales conditions-generales-de-vente terminos terminos-y-condiciones condiciones
-        condiciones-de-uso termos termos-de-uso termini termini-e-condizioni condizioni algemene-voorwaarden
-        voorwaarden regulamin obchodni-podminky tiracie-podmienky disclaimer offenlegung anbieterkennzeichnung
-        tokushoho rechtliches rechtliche-hinweise yasal-uyari juridische-informatie warunki aszf""",
-    "privacy": """privacy privacy-policy privacypolicy privacy-notice privacy-statement datenschutz
-        datenschutzerklaerung datenschutzerklärung datenschutzhinweise confidentialite politique-de-confidentialite
-        privacidad politica-de-privacidad privacidade politica-de-privacidade informativa-privacy privacybeleid
-        privacyverklaring polityka-prywatnosci ochrana-osobnich-udaju integritetspolicy personvern privatlivspolitik
-        tietosuoja tietosuojaseloste adatvedelem gizlilik gizlilik-politikasi cookies cookie-policy cookie-richtlinie
-        politica-de-cookies gdpr dsgvo confidentialitate politica-de-confidentialitate""",
-    "product": """product products produkt produkte produit produits producto productos produto produtos prodotto
-        prodotti producten produkty item items artikel-detail p dp sku tovar товар shop-item productdetails
-        product-page urun termek tuote tuotteet""",
-    "category": """category categories cat kategorie kategorien categorie catégorie categoria categorias categorías
-        kategoria kategori kategorier collection collections product-category produkt-kategorie
-        categorie-produit categoria-producto department departments sortiment catalog catalogue katalog
-        catalogo каталог kategoriya section sections topic topics rubrik rubrique c""",
-    "tag": "tag tags etikett etiqueta etiquetas etiquette label labels schlagwort mot-cle tagged",
-    "author": "author authors autor autoren auteur auteurs autori autores profile profiles user users people member",
-    "post": """blog blogs post posts article articles artikel article-detail news nachrichten aktuelles neuigkeiten
-        actualites actualités actualite noticias noticia notizie notizia novosti
-        nieuws nyheter nyhed nyheder aktualnosci
-        wiadomosci story stories press presse press-release press-releases pressemitteilungen magazin magazine
-        journal новости статьи blogg uutiset haber haberler hirek beitrag beitraege wpis archives""",
-    "faq": "faq faqs help hilfe support aide ayuda ajuda aiuto pomoc haufige-fragen haeufige-fragen "
-    "foire-aux-questions",
-    "careers": """careers career jobs job karriere stellenangebote stellen emploi emplois recrutement empleo trabaja
-        vagas carriere carriera lavora-con-noi vacatures werken-bij kariera praca join-us vacancies""",
-    "event": "event events veranstaltung veranstaltungen termine evenement evenements eventos evento eventi kalender",
-    "docs": "docs documentation doc wiki manual guide guides handbook tutorial tutorials reference api dokumentation",
-    "search": "search suche recherche buscar busca cerca zoeken szukaj hledat sok",
-    "account": "login signin sign-in register signup sign-up account my-account mein-konto konto mon-compte wp-login",
-    "cart": "cart basket checkout warenkorb kasse panier carrito carrinho carrello winkelwagen koszyk kosik",
-}
 # A word may stand anywhere in the path for these: /blog/2024/hello is a post, /en/contact/thanks no contact page
-_SECTIONS: Final = frozenset({"product", "category", "tag", "author", "post", "docs", "event", "careers", "faq"})
-# alone these name the list of all products, followed by something one of them
-_LISTS: Final = frozenset(
-    {"products", "produkte", "produits", "productos", "produtos", "prodotti", "producten", "produkty", "items"}
+_SECTIONS: Final = frozenset(
+    ["product", "category", "tag", "author", "post", "press", "docs", "event", "careers", "faq", "help"]
 )
-_BY_WORD: Final = {word: kind for kind, words in _WORDS.items() for word in words.split()}
+# alone these words name the list of what stands below them
+_LISTS: Final = {"product": "category", "post": "blog"}
+_FOLDED: Final = str.maketrans(
+    {"ß": "ss", "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i", "ς": "σ", "ё": "е"}
+)
+
+
+def _fold(word: str) -> str:
+    """Without accents: `über-uns` and `uber-uns` are one word.
+
+    >>> _fold("o-společnosti"), _fold("søgning")
+    ('o-spolecnosti', 'sogning')
+    """
+    parts = unicodedata.normalize("NFKD", word.translate(_FOLDED))
+    return "".join(part for part in parts if not unicodedata.combining(part))
+
+
+_FILE: Final = json.loads(resources.files("app.scanning").joinpath("data/page_words.json").read_text("utf-8"))
+_BY_WORD: Final[dict[str, str]] = {
+    _fold(word): kind for kind, lines in _FILE["words"].items() for line in lines for word in line.split()
+}
 _SECTION_WORDS: Final = {word: kind for word, kind in _BY_WORD.items() if kind in _SECTIONS}
-_HOME: Final = frozenset({"", "index", "home", "default", "startseite", "accueil", "inicio"})
-_LANGUAGE: Final = re.compile(r"[a-z]{2}(?:[-_][a-z]{2})?")
+_HOME: Final = frozenset({"", "index", "home", "default", "startseite", "accueil", "inicio", "homepage"})
+_LANGUAGES: Final = frozenset(_FILE["languages"].split())
+_LANGUAGE: Final = re.compile(r"([a-z]{2})(?:-(?:[a-z]{2}|hans|hant|latn|cyrl|\d{3}))?")
 _PAGE_SUFFIXES: Final = frozenset({"html", "htm", "php", "php5", "asp", "aspx", "jsp", "shtml", "xhtml", "cfm", "do"})
 
 _BY_SCHEMA: Final = {
@@ -80,7 +50,7 @@ _BY_SCHEMA: Final = {
     "AboutPage": "about",
     "Product": "product",
     "ProductGroup": "product",
-    "ItemPage": "product",
+    "Blog": "blog",
     "Article": "post",
     "NewsArticle": "post",
     "BlogPosting": "post",
@@ -93,7 +63,13 @@ _BY_SCHEMA: Final = {
     "SearchResultsPage": "search",
     "CheckoutPage": "cart",
 }
-_BY_OPEN_GRAPH: Final = {"product": "product", "og:product": "product", "product.item": "product", "article": "post"}
+_BY_OPEN_GRAPH: Final = {
+    "product": "product",
+    "og:product": "product",
+    "product.item": "product",
+    "article": "post",
+    "profile": "author",
+}
 
 
 def of_url(url: str) -> str | None:
@@ -112,7 +88,7 @@ def of_url(url: str) -> str | None:
     last = segments[-1]
     kind = _BY_WORD.get(last)
     if kind is not None:
-        return "category" if last in _LISTS else kind
+        return _LISTS.get(kind, kind)
     for segment in segments[-2::-1]:
         kind = _SECTION_WORDS.get(segment)
         if kind is not None:
@@ -122,19 +98,31 @@ def of_url(url: str) -> str | None:
     return "home" if len(segments) == 1 and _is_language(last) else None
 
 
-def of_content(types: Iterable[str], open_graph_type: str | None) -> str | None:
-    """The kind of page its own JSON-LD or Open Graph type names."""
+# one of these is what a page is about, several are what it lists
+_SINGLE: Final = frozenset({"product", "post", "event", "careers", "docs"})
+
+
+def of_content(types: Sequence[str], open_graph_type: str | None) -> str | None:
+    """The kind of page its own JSON-LD types (one a node) or its Open Graph type name.
+
+    >>> of_content(["BreadcrumbList", "Product"], None), of_content(["Product", "Product"], None)
+    ('product', None)
+    """
     for name in types:
-        if name in _BY_SCHEMA:
-            return _BY_SCHEMA[name]
+        kind = _BY_SCHEMA.get(name)
+        if kind and (kind not in _SINGLE or types.count(name) == 1):
+            return kind
     return _BY_OPEN_GRAPH.get(open_graph_type or "")
 
 
 def _segments(url: str) -> list[str]:
     path = url.partition("://")[2].partition("#")[0].partition("?")[0].partition("/")[2]
-    if "%" in path:
-        path = unquote(path)
-    segments = [segment for segment in path.lower().replace("_", "-").split("/") if segment]
+    if "%" in path or "+" in path:
+        path = unquote_plus(path)
+    path = path.lower().replace("_", "-").replace(" ", "-")
+    if not path.isascii():
+        path = _fold(path)
+    segments = [segment for segment in path.split("/") if segment]
     if segments:
         stem, dot, suffix = segments[-1].rpartition(".")
         if dot and suffix in _PAGE_SUFFIXES:
@@ -153,4 +141,7 @@ def _is_dated(segments: list[str]) -> bool:
 
 
 def _is_language(segment: str) -> bool:
-    return len(segment) in {2, 5} and _LANGUAGE.fullmatch(segment) is not None
+    if len(segment) not in {2, 5, 6, 7}:
+        return False
+    found = _LANGUAGE.fullmatch(segment)
+    return found is not None and found[1] in _LANGUAGES

@@ -30,7 +30,7 @@ class Facts:
     """What was found; links are as written, not resolved."""
 
     types: list[str] = field(default_factory=list)
-    top_types: list[str] = field(default_factory=list)  # of the nodes that stand for the page itself
+    top_types: list[str] = field(default_factory=list)  # of the nodes that stand for the page itself, one by one
     logos: list[str] = field(default_factory=list)  # of who runs the site, not of what the page tells about
     same_as: list[str] = field(default_factory=list)  # the same
     authors_same_as: list[str] = field(default_factory=list)
@@ -111,8 +111,8 @@ def _nodes(data: Any) -> Iterator[tuple[dict[str, Any], int, bool]]:
 def _take(facts: Facts, node: dict[str, Any], depth: int, is_own: bool) -> None:
     types = [name for name in map(_type_name, _strings(node.get("@type"))) if name]
     _add(facts.types, types)
-    if depth == 0:
-        _add(facts.top_types, types)
+    if depth == 0 and len(facts.top_types) < MAX_TYPES:
+        facts.top_types += types[:MAX_TYPES]
     if is_own:
         facts.logos += _addresses(node.get("logo"))[:5]
         same_as = facts.authors_same_as if types == ["Person"] else facts.same_as

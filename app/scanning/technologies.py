@@ -15,7 +15,6 @@ from functools import cache
 from importlib import resources
 from itertools import islice
 from typing import Final
-from urllib.parse import urlsplit
 
 from app.scanning.html import Document, Element
 
@@ -194,7 +193,9 @@ def _parts(document: Document, headers: Mapping[str, str]) -> dict[str, str]:
     parts["generator"] = _joined(generators)
     parts["meta"] = _joined(metas)
     parts |= _loaded(document)
-    parts["tag"] = parts["comment"] = document.markup[:MAX_PART].lower()  # taken apart only if something is in it
+    # both roughly: they are taken apart only if something is found in them
+    parts["tag"] = document.markup[:MAX_PART].lower()
+    parts["comment"] = _joined([piece.partition("-->")[0] for piece in parts["tag"].split("<!--")[1:]])
     return parts
 
 
@@ -235,53 +236,51 @@ _IMAGE_RELS: Final = frozenset({"icon", "apple-touch-icon", "manifest"})
 
 def _loaded(document: Document) -> dict[str, str]:
     """What the page loads: code from anywhere, all from the site itself, frames and images, and what stands inline."""
+    own = _host(document.url) or ""
     found: dict[str, list[str]] = {"asset": [], "path": [], "frame": [], "inline": []}
     for node in islice(document.root.iter("script", "style", "link", "img", "iframe"), MAX_ASSETS):
-        kind, address = _load(node, document.url)
+        kind, address = _load(node, own)
         if address and not address.startswith("data:"):
             address = _from_root(address[:2_048])
             found[kind].append(address)
-            if kind != "path" and node.tag != "iframe" and _is_own(address, document.url):
+            if kind != "path" and node.tag != "iframe" and _is_own(address, own):
                 found["path"].append(address)
         elif node.tag in {"script", "style"} and node.text and "json" not in (node.get("type") or ""):
             found["inline"].append(node.text[:100_000])
     return {kind: _joined(pieces) for kind, pieces in found.items()}
 
 
-_ABSOLUTE: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//", re.IGNORECASE)
-
-
 def _from_root(address: str) -> str:
     """Relative addresses with a slash before them, as the rules write paths."""
     address = address.strip()
-    return address if address.startswith(("/", ".")) or _ABSOLUTE.match(address) else f"/{address}"
+    return address if address.startswith(("/", ".")) or _HOST.match(address) else f"/{address}"
 
 
-def _load(node: Element, url: str) -> tuple[str, str | None]:
+def _load(node: Element, own: str) -> tuple[str, str | None]:
     if node.tag == "link":
         rels = set((node.get("rel") or "").lower().split())
         if rels & _CODE_RELS and node.get("as") not in {"image", "font"}:
             return "asset", node.get("href")
-        is_image = rels & (_IMAGE_RELS | _CODE_RELS) and _is_own(node.get("href") or "", url)
+        is_image = rels & (_IMAGE_RELS | _CODE_RELS) and _is_own((node.get("href") or "").strip(), own)
         return "path", node.get("href") if is_image else None
     # what waits for consent, or for somebody to scroll, is in use all the same
     address = node.get("src") or node.get("data-src") or node.get("data-rocket-src")
     return "asset" if node.tag == "script" else "frame", address
 
 
-def _is_own(address: str, url: str) -> bool:
+_HOST: Final = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//(?:[^/?#]*@)?(?:www\.)?([^/?#:@]*)", re.IGNORECASE)
+
+
+def _host(address: str) -> str | None:
+    """Of an absolute address, without its `www.`; None for a relative one."""
+    found = _HOST.match(address)
+    return found[1].lower() if found else None
+
+
+def _is_own(address: str, own: str) -> bool:
     """Of the page's own site: relative, on its host, or on a host below or above it."""
-    if not _ABSOLUTE.match(address):
-        return True
-    host, own = (_host(link) for link in (address, url))
-    return host == own or host.endswith("." + own) or own.endswith("." + host)
-
-
-def _host(link: str) -> str:
-    try:
-        return (urlsplit(link.strip()).hostname or "").removeprefix("www.")
-    except ValueError:
-        return ""
+    host = _host(address)
+    return host is None or host == own or host.endswith("." + own) or own.endswith("." + host)
 
 
 def _joined(pieces: list[str]) -> str:

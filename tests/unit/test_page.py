@@ -374,6 +374,11 @@ def test_choose_does_not_fill_up_with_one_kind():
     assert chosen == [*contacts[:2], URL + "about", *contacts[2:3]]
 
 
+def test_choose_takes_the_sites_own_contact_page_before_a_branchs():
+    branches = [f"{URL}stores/{name}/contact" for name in ("aachen", "berlin", "celle")]
+    assert page.choose(home(), [URL + "kontakt"], branches, 2) == [URL + "kontakt", branches[0]]
+
+
 # -- hostile and real input ---------------------------------------------------------------------------------
 
 SNIPPETS = (
