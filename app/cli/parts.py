@@ -47,7 +47,8 @@ class Parts:
         return [
             *(sys.executable, "-m", "gunicorn", "app.factory:create_app()"),
             f"--bind={host}:{settings.port}",
-            "--worker-class=gthread",
+            "--worker-class=app.stack.receiving.Worker",
+            "--no-sendfile",  # it would go around the worker's own time limits
             f"--workers={settings.api_processes}",
             f"--threads={settings.api_threads}",
             f"--graceful-timeout={API_DRAIN_SECONDS}",
