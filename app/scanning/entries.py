@@ -20,7 +20,7 @@ CHANGEFREQS: Final = frozenset({"always", "hourly", "daily", "weekly", "monthly"
 FRAMES: Final = frozenset({"urlset", "sitemapindex"})
 _EXTENSION = re.compile(r"image|video|news|mobile|xhtml|pagemap", re.IGNORECASE)
 _BLANKS: Final = "\ufeff\u200b\u200c\u200d\u2060"
-_BROKEN_LINE = re.compile(r"\s*[\r\n\t]\s*")
+_LINE_BREAK = re.compile(r"[\r\n\t]")
 MAX_NAMES: Final = 1_000  # distinct tags remembered of one document
 MAX_KEYS: Final = 100  # of one image, video or news item
 
@@ -39,7 +39,7 @@ class Listing:
         try:
             return canonical(listed, base=self.url, allow_special=True, max_length=self.limits.url_length)
         except InvalidUrl as error:
-            if error.reason == "control_character" and (whole := _BROKEN_LINE.sub("", listed)) != listed:
+            if error.reason == "control_character" and (whole := _unbroken(listed)) != listed:
                 # a URL that an editor broke over lines: browsers drop the break as well (WHATWG URL, 4.4)
                 return self.canonical(whole)
             self.reject(error.reason)
@@ -62,6 +62,10 @@ class Listing:
     def flowing(self, text: str | None) -> str:
         """Text with its line breaks and runs of blanks made one blank each."""
         return " ".join(text.split())[: self._text_length] if text else ""
+
+
+def _unbroken(text: str) -> str:
+    return "".join(map(str.strip, _LINE_BREAK.split(text)))
 
 
 @lru_cache(maxsize=1_024)

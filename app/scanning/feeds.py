@@ -13,7 +13,7 @@ from app.scanning.entries import Entry, Listing, attributes_of, local_name
 from app.scanning.values import Lastmod, UrlEntry
 
 FRAMES: Final = frozenset({"rss", "channel", "rdf", "feed"})
-MAX_JSON_BYTES: Final = 16 << 20  # JSON is read whole; a feed of this size is none
+MAX_JSON_BYTES: Final = 4 << 20  # JSON is read whole, and takes twenty times its size; a feed of this size is none
 # The best of several dates first; a feed's own names before those of Dublin Core
 _DATES: Final = ("updated", "modified", "pubdate", "date", "published", "issued", "created")
 
@@ -83,7 +83,7 @@ def _name(element: etree._Element) -> str:
     return local_name(str(element.tag)).lower()
 
 
-def json_entries(text: str, listing: Listing) -> list[Entry] | None:
+def json_entries(text: str, listing: Listing) -> Iterator[Entry] | None:
     """The items of a JSON Feed; None for JSON that is none.
 
     >>> from app.scanning.values import Limits
@@ -98,7 +98,7 @@ def json_entries(text: str, listing: Listing) -> list[Entry] | None:
     items = feed.get("items") if isinstance(feed, dict) else None
     if not isinstance(items, list) or "jsonfeed.org" not in str(feed.get("version")):
         return None
-    return [entry for item in items if isinstance(item, dict) for entry in _json_item(item, listing)]
+    return (entry for item in items if isinstance(item, dict) for entry in _json_item(item, listing))
 
 
 def _json_item(item: dict[str, Any], listing: Listing) -> Iterator[UrlEntry]:

@@ -27,7 +27,7 @@ _MARKUP = re.compile(
       <!--.*?(?:-->|(?P<open>\Z))
     | <\?.*?(?:\?>|\Z)
     | <!DOCTYPE\s+(?P<doctype>[^\s>\[]*)[^>\[]*+(?:(?P<subset>\[).*?(?:\]\s*+(?=>)|\Z))?(?:>|(?P<unfinished>\Z))
-    | <(?:(?P<prefix>[\w.\-]+):)?(?P<name>[A-Za-z_][\w.\-]*)(?P<attributes>(?:[^<>"']|"[^"<]*+"|'[^'<]*+')*+)>
+    | <(?:(?P<prefix>[\w.\-]++):)?(?P<name>[A-Za-z_][\w.\-]*+)(?P<attributes>(?:[^<>"']|"[^"<]*+"|'[^'<]*+')*+)>
     """,
     re.DOTALL | re.VERBOSE | re.IGNORECASE,
 )

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 MAX_DEPTH: Final = 100  # libxml2 stops at 256
 MAX_NAME: Final = 200
 
-_NAME = r"[^\W\d][\w.\-]*"
+_NAME = r"[^\W\d][\w.\-]*+"  # possessive, or a name of megabytes is tried at all its lengths
 _TOKEN = re.compile(
     rf"""
       <!--(?P<comment>.*?)(?:-->|\Z)
@@ -26,8 +26,8 @@ _TOKEN = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
-_ATTRIBUTE = re.compile(
-    rf"((?:{_NAME}:)?{_NAME})\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'>]++))",
+_ATTRIBUTE = re.compile(  # the last branch takes words that are none, whole: else each of their letters is tried
+    rf"((?:{_NAME}:)?{_NAME})\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'>]++))|[\w.\-:]++",
 )
 _REFERENCE = re.compile(r"&(?:#([0-9]{1,7})|#[xX]([0-9A-Fa-f]{1,6})|([A-Za-z][A-Za-z0-9]{1,31}));|&")
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -190,7 +190,7 @@ class _Mender:
         kept: dict[str, str] = {}
         for name, double, single, bare in _ATTRIBUTE.findall(text):
             local = name.rpartition(":")[2]
-            if not name.startswith("xmlns") and local not in kept and len(name) <= MAX_NAME:
+            if name and not name.startswith("xmlns") and local not in kept and len(name) <= MAX_NAME:
                 kept[local] = self._escaped(double or single or bare)
         return "".join(f' {name}="{value}"' for name, value in kept.items())
 

@@ -102,7 +102,7 @@ class Parse(Iterator[Entry]):
         elif found.kind == "text":
             yield from self._lines(blocks)
         elif found.kind == "jsonfeed":
-            yield self._json(blocks)
+            yield from self._json(blocks)
         else:
             document = _Document(found, self._listing, self._charset)
             yield from document.read(blocks, line)
@@ -147,7 +147,7 @@ class Parse(Iterator[Entry]):
             return None
         return self._listing.canonical(listed)
 
-    def _json(self, blocks: Iterator[bytes]) -> list[Entry]:
+    def _json(self, blocks: Iterator[bytes]) -> Iterator[list[Entry]]:
         body = bytearray()
         for block in blocks:
             body += block
@@ -157,7 +157,7 @@ class Parse(Iterator[Entry]):
         if entries is None:
             self.kind = "unknown"
             self._note("not_a_sitemap", "JSON that is no feed")
-        return entries or []
+        yield from ([entry] for entry in entries or ())
 
 
 class _Document:
@@ -281,10 +281,12 @@ def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 def _head(blocks: Iterator[bytes]) -> bytes:
     """As much as recognising takes: a block, or more while no root has been seen in it."""
     head = bytearray()
+    enough = 0  # looking again before there is twice as much would make long preambles quadratic
     for block in blocks:
         head += block
-        if len(head) >= HEAD or recognise(bytes(head)).is_certain:
+        if len(head) >= HEAD or (len(head) >= enough and recognise(bytes(head)).is_certain):
             break
+        enough = max(enough, 2 * len(head) if len(head) >= enough else 0)
     return bytes(head)
 
 

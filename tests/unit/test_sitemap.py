@@ -627,6 +627,14 @@ def test_memory_does_not_grow_with_the_file(count):
     assert peak < 6 << 20
 
 
+def test_a_url_broken_over_lines_and_padded_is_not_quadratic():
+    loc = "https://example.com/\n" + " " * 900 + "a" + " " * 400 + "b"
+    began = time.process_time()
+    entries, _ = read(f"<urlset>{f'<url><loc>{loc}</loc></url>' * 1_000}</urlset>")
+    assert time.process_time() - began < 4
+    assert [entry.url for entry in entries] == ["https://example.com/a" + "%20" * 400 + "b"] * 1_000
+
+
 def test_an_entry_that_never_ends_is_let_go():
     def chunks():
         yield f"<urlset><url><loc>{A}</loc></url><url><x>".encode()
@@ -685,9 +693,18 @@ def test_raw_deflate_is_not_taken_for_text_with_urls():
         "<",
         "\n",
         "x:",
+        "x",
+        "x ",
+        "x=",
+        " ",
+        "<a>",
+        "<loc/>",
+        "<!-- -->",
     ],
 )
-@pytest.mark.parametrize("head", ["", "<urlset>", "<urlset><url><loc>/a</loc></url>"])
+@pytest.mark.parametrize(
+    "head", ["", "<", "</", "<urlset>", "<urlset><", "<urlset></", "<urlset><url ", "<urlset><url><loc>/a</loc></url>"]
+)
 def test_no_repeated_piece_makes_reading_quadratic(head, piece):
     body = (head + piece * (400_000 // len(piece))).encode()
     began = time.process_time()

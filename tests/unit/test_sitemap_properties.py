@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from html import escape
 from itertools import pairwise
@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from app.scanning.entries import Listing, SitemapReader
+from app.scanning.entries import CHANGEFREQS, Listing, SitemapReader
 from app.scanning.plain import PlainReader
 from app.scanning.repair import Shape, mend, mend_references
 from app.scanning.sitemap import parse
-from app.scanning.values import Lastmod, Limits, UrlEntry
+from app.scanning.values import ChildEntry, Lastmod, Limits, UrlEntry
 
 URL = "https://example.com/sitemap.xml"
 SHAPE = Shape(frozenset({"urlset"}), frozenset({"url", "sitemap"}))
@@ -75,58 +75,164 @@ LASTMODS = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1), timezones=st
     lambda at: Lastmod(at.replace(microsecond=0), "second", at.replace(microsecond=0).isoformat())
 )
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=20)
+URLS = st.from_regex(r"https://example\.com/[a-z0-9&=?'!()*+,;:@~_-]{0,20}", fullmatch=True)
+IMAGE_FACTS = st.fixed_dictionaries(
+    {"loc": WORDS}, optional=dict.fromkeys(["title", "caption", "geo_location", "license"], WORDS)
+)
+VIDEO_FACTS = st.fixed_dictionaries(
+    {"title": WORDS},
+    optional={
+        **dict.fromkeys(
+            ["thumbnail_loc", "description", "duration", "family_friendly", "uploader", "restriction"], WORDS
+        ),
+        "tag": st.lists(WORDS, min_size=1, max_size=3),
+        "price": st.lists(st.fixed_dictionaries({"value": WORDS, "currency": WORDS}), min_size=1, max_size=2),
+        "uploader_info": WORDS,
+        "restriction_relationship": st.sampled_from(["allow", "deny"]),
+        "tvshow_show_title": WORDS,
+    },
+)
+NEWS_FACTS = st.fixed_dictionaries(
+    {"title": WORDS},
+    optional=dict.fromkeys(["publication_name", "publication_language", "publication_date", "keywords"], WORDS),
+)
+PAGEMAP_ITEMS = st.fixed_dictionaries(
+    {"type": WORDS, "id": WORDS, "attributes": st.dictionaries(WORDS, WORDS, max_size=2)},
+)
 ENTRIES = st.builds(
-    UrlEntry,
-    url=st.from_regex(r"https://example\.com/[a-z0-9&=?'!()*+,;:@~_-]{0,20}", fullmatch=True),
-    listed=st.just(""),
+    lambda url, **fields: UrlEntry(url, url, **fields),
+    url=URLS,
     lastmod=st.none() | LASTMODS,
-    changefreq=st.sampled_from([None, "always", "daily", "never"]),
+    changefreq=st.sampled_from([None, *sorted(CHANGEFREQS)]),
     priority=st.none() | st.integers(0, 10).map(lambda tenths: tenths / 10),
-    images=st.lists(st.fixed_dictionaries({"loc": WORDS}, optional={"title": WORDS}), max_size=2),
-    videos=st.lists(
-        st.fixed_dictionaries({"title": WORDS}, optional={"tag": st.lists(WORDS, min_size=1, max_size=3)}), max_size=2
-    ),
-    news=st.none() | st.fixed_dictionaries({"title": WORDS}),
-    alternates=st.lists(st.fixed_dictionaries({"hreflang": st.just("de"), "href": WORDS}), max_size=2),
+    images=st.lists(IMAGE_FACTS, max_size=2),
+    videos=st.lists(VIDEO_FACTS, max_size=2),
+    news=st.none() | NEWS_FACTS,
+    alternates=st.lists(st.fixed_dictionaries({"hreflang": WORDS, "href": WORDS}), max_size=2),
     mobile=st.booleans(),
+    pagemap=st.lists(PAGEMAP_ITEMS, max_size=2),
+)
+CHILDREN = st.builds(lambda url, lastmod: ChildEntry(url, url, lastmod), url=URLS, lastmod=st.none() | LASTMODS)
+NAMESPACES = {
+    "image": "http://www.google.com/schemas/sitemap-image/1.1",
+    "video": "http://www.google.com/schemas/sitemap-video/1.1",
+    "news": "http://www.google.com/schemas/sitemap-news/0.9",
+    "mobile": "http://www.google.com/schemas/sitemap-mobile/1.0",
+    "xhtml": "http://www.w3.org/1999/xhtml",
+}
+WAYS_TO_WRITE_TEXT = {
+    "references": lambda text: escape(text, quote=False),
+    "numbers": lambda text: "".join(f"&#{ord(char)};" for char in text),
+    "hexadecimal": lambda text: "".join(f"&#x{ord(char):X};" for char in text),
+    "CDATA": lambda text: "<![CDATA[" + text.replace("]]>", "]]]]><![CDATA[>") + "]]>",
+    "comments": lambda text: escape(text[:1], quote=False) + "<!-- </url> -->" + escape(text[1:], quote=False),
+}
+
+
+@dataclass
+class Writer:
+    """Writes the same entries in one of the many ways in which sites write them."""
+
+    own: str  # the prefix of the sitemap's own elements, with its colon
+    way: str
+    gap: str
+    encoding: str
+    fields_first: bool
+
+    def document(self, entries):
+        root, declared = ("sitemapindex" if entries and isinstance(entries[0], ChildEntry) else "urlset"), NAMESPACES
+        spaces = "".join(f" xmlns:{prefix}='{uri}'" for prefix, uri in declared.items())
+        own = f" xmlns{':' if self.own else ''}{self.own[:-1]}='http://www.sitemaps.org/schemas/sitemap/0.9'"
+        inside = "".join(self.gap + self.entry(entry) for entry in entries)
+        label = self.encoding.removesuffix("-sig")
+        return (
+            f"<?xml version='1.0' encoding='{label}'?>{self.gap}<{self.own}{root}{own}{spaces}>{inside}</{self.own}{root}>"
+        ).encode(self.encoding)
+
+    def tag(self, name, text, **attributes):
+        given = "".join(f' {key}="{escape(value)}"' for key, value in attributes.items() if value is not None)
+        return f"<{name}{given}>{WAYS_TO_WRITE_TEXT[self.way](text)}</{name}>{self.gap}" if text or given else ""
+
+    def around(self, name, inside):
+        return f"<{name}>{self.gap}{inside}</{name}>{self.gap}"
+
+    def entry(self, entry):
+        fields = self.tag(f"{self.own}lastmod", entry.lastmod.raw) if entry.lastmod else ""
+        if isinstance(entry, ChildEntry):
+            return self.around(f"{self.own}sitemap", self.tag(f"{self.own}loc", entry.url) + fields)
+        fields += self.tag(f"{self.own}changefreq", entry.changefreq or "")
+        fields += self.tag(f"{self.own}priority", "" if entry.priority is None else str(entry.priority))
+        extensions = "".join(self.around("image:image", self.facts("image", image)) for image in entry.images)
+        extensions += "".join(self.around("video:video", self.facts("video", video)) for video in entry.videos)
+        extensions += self.around("news:news", self.facts("news", entry.news)) if entry.news else ""
+        extensions += "".join(self.tag("xhtml:link", "", rel="alternate", **link) for link in entry.alternates)
+        extensions += "<mobile:mobile/>" if entry.mobile else ""
+        extensions += "".join(map(self.pagemap, entry.pagemap))
+        parts = [self.tag(f"{self.own}loc", entry.url), fields, extensions]
+        return self.around(f"{self.own}url", "".join(parts if self.fields_first else reversed(parts)))
+
+    def facts(self, prefix, facts):
+        out = ""
+        for name, value in facts.items():
+            if name == "tag":
+                out += "".join(self.tag(f"{prefix}:tag", one) for one in value)
+            elif name == "price":
+                out += "".join(self.tag(f"{prefix}:price", one["value"], currency=one["currency"]) for one in value)
+            elif name.startswith(("publication_n", "publication_l", "tvshow_")):
+                outer, _, inner = name.partition("_")
+                out += self.around(f"{prefix}:{outer}", self.tag(f"{prefix}:{inner}", value))
+            elif name == "uploader_info":
+                out += "" if "uploader" in facts else self.tag("video:uploader", "", info=value)
+            elif name == "restriction_relationship":
+                out += "" if "restriction" in facts else self.tag("video:restriction", "", relationship=value)
+            else:
+                attributes = {"uploader": "info", "restriction": "relationship"}
+                beside = {attributes[name]: facts.get(f"{name}_{attributes[name]}")} if name in attributes else {}
+                out += self.tag(f"{prefix}:{name}", value, **beside)
+        return out
+
+    def pagemap(self, item):
+        attributes = "".join(
+            f'<Attribute name="{escape(name)}">{WAYS_TO_WRITE_TEXT[self.way](value)}</Attribute>'
+            for name, value in item["attributes"].items()
+        )
+        return (
+            "<PageMap xmlns='http://www.google.com/schemas/sitemap-pagemap/1.0'>"
+            f'<DataObject type="{escape(item["type"])}" id="{escape(item["id"])}">{attributes}</DataObject></PageMap>'
+        )
+
+
+WRITERS = st.builds(
+    Writer,
+    own=st.sampled_from(["", "sm:"]),
+    way=st.sampled_from(sorted(WAYS_TO_WRITE_TEXT)),
+    gap=st.sampled_from(["", "\n", "\r\n\t"]),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-32-le", "gb18030"]),
+    fields_first=st.booleans(),
 )
 
 
-def tag(name, text):
-    return "" if text is None else f"<{name}>{escape(str(text), quote=False)}</{name}>"
+@given(st.lists(ENTRIES, max_size=6) | st.lists(CHILDREN, min_size=1, max_size=6), WRITERS, st.booleans())
+@settings(max_examples=200)
+def test_what_was_written_is_read(entries, writer, zipped):
+    body = writer.document(entries)
+    kind = "index" if entries and isinstance(entries[0], ChildEntry) else "urlset"
+    read, *rest = outcome([gzip.compress(body, mtime=0) if zipped else body])
+    assert rest[:3] == [kind, None, True]
+    assert [type(entry) for entry in read] == [type(entry) for entry in entries]
+    assert as_read(read) == as_read(entries)
 
 
-def extension(prefix, name, facts):
-    inside = "".join(
-        tag(f"{prefix}:{key}", one)
-        for key, value in facts.items()
-        for one in (value if isinstance(value, list) else [value])
-    )
-    return f"<{prefix}:{name}>{inside}</{prefix}:{name}>"
-
-
-def serialise(entries):
-    out = ['<?xml version="1.0"?><urlset xmlns="s" xmlns:image="i-image" xmlns:video="v-video" xmlns:news="n-news" ',
-           'xmlns:xhtml="xhtml" xmlns:mobile="m-mobile">']  # fmt: skip
-    for entry in entries:
-        out += ["\n<url>", tag("loc", entry.url), tag("lastmod", entry.lastmod and entry.lastmod.raw)]
-        out += [tag("changefreq", entry.changefreq), tag("priority", entry.priority)]
-        out += [extension("image", "image", image) for image in entry.images]
-        out += [extension("video", "video", video) for video in entry.videos]
-        out += [extension("news", "news", entry.news)] if entry.news else []
-        out += [
-            f'<xhtml:link rel="alternate" hreflang="de" href="{escape(link["href"])}"/>' for link in entry.alternates
-        ]
-        out += ["<mobile:mobile/>" if entry.mobile else "", "</url>"]
-    return "".join([*out, "\n</urlset>"])
-
-
-@given(st.lists(ENTRIES, max_size=8))
-def test_what_was_written_is_read(entries):
-    for entry in entries:
-        entry.listed = entry.url
-    read, kind, problem, complete, *_ = outcome([serialise(entries).encode()])
-    assert (as_read(read), kind, problem, complete) == (as_read(entries), "urlset", None, True)
+@given(
+    st.lists(URLS, min_size=1),
+    st.sampled_from(["\n", "\r", "\r\n", "\n\n \n"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+)
+def test_what_was_written_line_by_line_is_read(urls, end, encoding):
+    body = (end.join(urls) + end).encode(encoding)
+    read, *rest = outcome([body])
+    assert rest[:3] == ["text", None, True]
+    assert as_read(read) == as_read([UrlEntry(url, url) for url in urls])
 
 
 FIELD = st.sampled_from(
@@ -189,7 +295,7 @@ def as_read(entries):
     return [
         {
             **asdict(entry),
-            **{name: list(getattr(entry, name)) for name in ("images", "videos", "alternates", "pagemap")},
+            **{name: list(getattr(entry, name, ())) for name in ("images", "videos", "alternates", "pagemap")},
         }
         for entry in entries
     ]

@@ -147,7 +147,7 @@ def test_a_mirrored_sites_files_hold_what_was_counted(site):
 def test_hostile_documents_are_bounded(case):
     body = generated(case)
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     count = 0
     parsed = parse(BytesBody(body).chunks(), url="http://good.example.com/sitemap.xml")
     for entry in parsed:
@@ -156,7 +156,7 @@ def test_hostile_documents_are_bounded(case):
         assert "root:" not in entry.url
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.perf_counter() - began < 20
+    assert time.process_time() - began < 20
     assert peak < 32 << 20
     if case.get("outcome") == "xml_dtd_refused":
         assert count == 0
