@@ -223,8 +223,11 @@ class _Reader:
         page.phones = contacts.phones(text, self._hrefs, home, facts.phones)
 
 
+# as they are registered, and as they are written
 _FEED_TYPES: Final = frozenset(
-    {"application/rss+xml", "application/atom+xml", "application/rdf+xml", "application/feed+json"}
+    {f"{kind}/{name}" for kind in ("application", "text") for name in ("rss", "atom", "rdf")}
+    | {f"{kind}/{name}+xml" for kind in ("application", "text") for name in ("rss", "x-rss", "atom", "x-atom", "rdf")}
+    | {"application/feed+json", "text/xml"}
 )
 _SITEMAP_NAME: Final = re.compile(r"/[^/?]*site-?_?map[^?#]*\.(?:xml|txt|gz|php|aspx|ashx)(?:[?#]|$)", re.IGNORECASE)
 

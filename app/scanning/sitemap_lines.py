@@ -22,6 +22,7 @@ _KEY_FORGOTTEN = re.compile(r"https?://.*?site[_-]?map", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _AROUND: Final = "<>()\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb,;"
 _NAMES_A_FILE = re.compile(r"[./]|map", re.IGNORECASE)  # `none` and `yes` do not
+_BETWEEN = re.compile(r",(?=https?://)|\ssite-?maps?\s?:", re.IGNORECASE)
 _ENDS = re.compile(r"\.(?:xml|gz|txt|php|aspx?)(?:\?.*)?\W*\Z", re.IGNORECASE)
 _STARTS_URL = re.compile(rf"[{re.escape(_AROUND)}]*(?:https?:|//?(?!/))", re.IGNORECASE)
 _SCHEME_BROKEN = re.compile(r"(https?)(?::/?|//)(?=[^:/\s])", re.IGNORECASE)
@@ -54,7 +55,7 @@ def _values(line: str) -> list[str]:
 
 def _split(value: str) -> list[str]:
     """One line may name several URLs; white space inside a single one belongs to it, unless its name had ended."""
-    words = re.sub(r",(?=https?://)", " ", _TAG.sub(" ", value)).split()
+    words = _BETWEEN.sub(" ", _TAG.sub(" ", value)).split()
     named = [word for word in words if _STARTS_URL.match(word)]
     if not named:
         named = [" ".join(words)] if len(words) < 2 or _ends(words[-1]) else []  # or it is prose

@@ -95,6 +95,11 @@ def test_what_a_sitemap_line_names_is_kept_as_it_is(value, url):
     assert robots(f"Sitemap: {value}").sitemaps == (url,)
 
 
+def test_sitemaps_without_a_files_ending_may_stand_on_one_line():
+    found = robots("Sitemap: https://example.com/a Sitemap: https://example.com/b https://example.com/c")
+    assert found.sitemaps == ("https://example.com/a", "https://example.com/b", "https://example.com/c")
+
+
 def test_a_sitemap_line_in_another_encoding_keeps_its_octets():
     assert robots(b"Sitemap: /karte-\xfc.xml").sitemaps == ("https://example.com/karte-%FC.xml",)
 
@@ -143,7 +148,7 @@ def test_encodings(encoding):
 
 
 @pytest.mark.parametrize(
-    "between", [" ", ", ", ",", "; ", "\t", "> <", '" "', "\r\nSitemap: ", " and ", "<br>", " \u00a0"]
+    "between", [" ", ", ", ",", "; ", "\t", "> <", '" "', "\r\nSitemap: ", " Sitemap: ", " and ", "<br>", " \u00a0"]
 )
 def test_one_line_may_name_several(between):
     found = robots(f"Sitemap: https://example.com/a.xml{between}https://example.com/b.xml\nSitemap: /a.xml")

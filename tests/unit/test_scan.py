@@ -451,6 +451,18 @@ def test_feeds_are_the_last_resort():
     assert beside.urls == {PAGE}
 
 
+@pytest.mark.parametrize(
+    "kind", ["application/atom+xml; charset=utf-8", "text/xml", "Application/RSS+XML", "application/rss"]
+)
+def test_a_feed_is_known_by_the_types_it_is_given(kind):
+    feed = ok("<rss version='2.0'><channel><item><link>/news</link></item></channel></rss>")
+    home = ok(f"<!doctype html><link rel=alternate type='{kind}' href='/news.rss'>")
+
+    result = scanned({f"{BASE}/": home, f"{BASE}/news.rss": feed})
+
+    assert (result.urls, result.files[0].discovered_by) == ({f"{BASE}/news"}, "home_page")
+
+
 def test_no_feed_stands_in_for_a_sitemap_that_failed():
     feed = ok("<rss version='2.0'><channel><item><link>/news</link></item></channel></rss>")
 
