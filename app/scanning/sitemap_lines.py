@@ -20,7 +20,8 @@ _COLON_FORGOTTEN = re.compile(r"site[_-]?maps?\s+(?P<value>\S.*)", re.IGNORECASE
 _KEY_FORGOTTEN = re.compile(r"https?://.*?site[_-]?map", re.IGNORECASE)
 
 _TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>", re.IGNORECASE)
-_AROUND: Final = "<>()\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb,;"
+_LINK = re.compile(r"\[[^\[\]]*\]\(([^()\s]*)\)")  # as Markdown has it
+_AROUND: Final = "<>()[]\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb,;"
 _NAMES_A_FILE = re.compile(r"[./]|map", re.IGNORECASE)  # `none` and `yes` do not
 _BETWEEN = re.compile(r",(?=https?://)|\ssite-?maps?\s?:", re.IGNORECASE)
 _ENDS = re.compile(r"\.(?:xml|gz|txt|php|aspx?)(?:\?.*)?\W*\Z", re.IGNORECASE)
@@ -55,7 +56,7 @@ def _values(line: str) -> list[str]:
 
 def _split(value: str) -> list[str]:
     """One line may name several URLs; white space inside a single one belongs to it, unless its name had ended."""
-    words = _BETWEEN.sub(" ", _TAG.sub(" ", value)).split()
+    words = _BETWEEN.sub(" ", _LINK.sub(r" \1 ", _TAG.sub(" ", value))).split()
     named = [word for word in words if _STARTS_URL.match(word)]
     if not named:
         named = [" ".join(words)] if len(words) < 2 or _ends(words[-1]) else []  # or it is prose

@@ -161,7 +161,8 @@ class BrokenOff(FakeFetcher):
 
 def test_robots_that_is_too_long_counts_as_far_as_it_is_read():
     """Security P1: and the line in which that ends is no rule."""
-    body = b"User-agent: *\nDisallow: /sitemap.txt\nDisallow: /" + b"a" * Limits().robots_bytes
+    head, half = b"User-agent: *\nDisallow: /sitemap.txt\n#", b"\nDisallow: /"
+    body = head + b"-" * (Limits().robots_bytes - len(head + half)) + half + b"private\n"
 
     result = scanned({ROBOTS: ok(body), MAP: ok(urlset(PAGE)), f"{BASE}/sitemap.txt": ok(urlset("/b"))})
 
@@ -566,6 +567,7 @@ def test_cycles_and_self_links_are_read_once():
     result = scanned(web)
 
     assert result.fetcher.urls == [ROBOTS, MAP, f"{BASE}/b.xml"]
+    assert [file.url for file in result.files] == [MAP, f"{BASE}/b.xml"]
 
 
 def test_depth_is_limited():
