@@ -158,6 +158,8 @@ def parse(body: bytes, *, url: str, content_type: str | None = None) -> Document
     markup = decode(body, content_type, url=url).replace("\x00", "")
     data, overloaded = _without_monster_tags(markup.encode("utf-8", "replace"))
     parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=False, no_network=True)
+    if overloaded and not data.strip():
+        data = b"<html></html>"  # nothing before the tag: there is a page all the same, of which nothing was read
     try:
         root: Element = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError):

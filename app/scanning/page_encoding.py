@@ -30,8 +30,21 @@ def decode(body: bytes, content_type: str | None, *, url: str = "") -> str:
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError as error:
+        if paired := _paired(body):
+            return paired
         sample = body[max(0, error.start - 1_024) :][:DETECTION_SAMPLE]
         return _decode_as(body, _detected(sample, _spoken(body, url)))
+
+
+def _paired(body: bytes) -> str | None:
+    """UTF-8 in which characters beyond the first plane are written as two halves (CESU-8), as older Java does."""
+    if b"\xed" not in body:
+        return None
+    try:
+        text = body.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return None
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*[\"']?([^\s\"';,]{1,40})", re.IGNORECASE)
@@ -155,12 +168,13 @@ def _small_letters(sample: bytes, encoding: str) -> int:
 
 _WORDS_BEYOND_ASCII: Final = re.compile(rb"[\x00-\x7f]{3,}")
 _LONG_BEYOND_ASCII: Final = re.compile(rb"[\x80-\xff]{3,}")
+_ENOUGH_BEYOND_ASCII: Final = 16  # bytes: of fewer any detector makes what it likes
 
 
 def _has_words_beyond_ascii(sample: bytes) -> bool:
     """Western languages put single letters beyond ASCII into words; other scripts write whole words there."""
     beyond = sum(byte > 127 for byte in sample)
-    return 2 * sum(map(len, _LONG_BEYOND_ASCII.findall(sample))) > beyond
+    return beyond >= _ENOUGH_BEYOND_ASCII and 2 * sum(map(len, _LONG_BEYOND_ASCII.findall(sample))) > beyond
 
 
 def _mostly_utf8(sample: bytes) -> bool:

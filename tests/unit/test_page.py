@@ -308,6 +308,37 @@ def test_a_tag_with_half_a_million_attributes_costs_nothing(cover):
     assert (found.title, found.partial) == ("T", True)
 
 
+def test_a_page_that_begins_with_such_a_tag_is_partial_not_empty():
+    found = read(f"<p {'a=1 ' * 50_000}><title>T</title>")
+    assert found.problem is not None
+    assert (found.partial, found.problem.code, found.title) == (True, "html_limit", None)
+
+
+@pytest.mark.parametrize(
+    ("markup", "partial"),
+    [
+        ("<div>" * 250 + "<a href=/after>x</a>", False),
+        ("<p>" + "x" * 7_000_000 + "<a href=/after>x</a>", False),
+        ("<p>x<!--" + "x" * 7_000_000 + "--><a href=/after>x</a>", False),
+        ("<!doctype " + "x" * 7_000_000 + "><p>x<a href=/after>x</a>", True),
+        ("<p " + "/" * 4_000_000 + "><a href=/after>x</a>", False),
+        ("<p>x<a hr\x00ef=/after>x</a>", False),
+        ("<p>" + "< " * 1_000_000 + "<a href=/after>x</a>", False),
+        ("<p>" + "&" * 4_000_000 + "<a href=/after>x</a>", False),
+        ("<i></i>" * 300_000 + "<a href=/after>x</a>", False),
+    ],
+)
+def test_large_and_odd_markup_is_read_to_its_end(markup, partial):
+    found = read(markup)
+    assert (found.links, found.partial) == ([URL + "after"], partial)
+
+
+@pytest.mark.parametrize("opened", ["<!-- ", "<script>", "<style>", "<textarea>", "<a title='", "<plaintext>"])
+def test_what_is_never_closed_swallows_the_rest_as_in_a_browser(opened):
+    found = read(f"<title>T</title><p>jane@example.org {opened}<a href=/after>x</a> joe@example.org")
+    assert (found.title, found.links) == ("T", [])
+
+
 def test_large_attributes_are_ordinary():
     image = "data:image/png;base64," + "A" * 300_000
     found = read(

@@ -96,6 +96,16 @@ def test_a_language_has_its_usual_encoding(language, ending, codec, text):
     assert title(body, url=f"https://www.example.{ending}/") == text
 
 
+def test_a_few_broken_bytes_are_windows_1252_not_another_script():
+    assert title(b"<title>\xc0\xaf x</title>") == "\xc0\xaf x"
+    assert title(b"<title>ok " + "é".encode() * 30 + b"\xff</title>") == "ok " + "é" * 30 + "\ufffd"
+
+
+def test_characters_written_in_two_halves():
+    assert title("<title>\ud83d\ude00 ok</title>".encode("utf-8", "surrogatepass")) == "😀 ok"
+    assert title("<title>half \ud83d</title>".encode("utf-8", "surrogatepass")) == "half \ufffd"
+
+
 @given(text=st.text(st.characters(codec="cp1252", exclude_categories=["Cc", "Z"], exclude_characters="<&"), min_size=1))
 @settings(deadline=None, max_examples=100)
 def test_what_is_declared_is_read_back(text):
