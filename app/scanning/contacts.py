@@ -34,6 +34,11 @@ _HIDDEN_AT: Final = re.compile(
     rf"(?P<host>[^\W_][\w\-]{{0,61}}(?:{_WORD_DOT}[^\W_][\w\-]{{0,61}}){{1,4}})",
     re.IGNORECASE,
 )
+# in capitals both words are meant: "jane AT example DOT com"
+_LOUD_AT: Final = re.compile(
+    r"(?<![\w.+\-])(?P<local>[\w+\-]{1,40}(?:(?:\.| DOT )[\w+\-]{1,40}){0,3}) AT "
+    r"(?P<host>[^\W_][\w\-]{0,61}(?: DOT [^\W_][\w\-]{0,61}){1,4})(?![\w.\-])"
+)
 _AT_WORD: Final = re.compile(_WORD_AT, re.IGNORECASE)
 _DOT: Final = re.compile(_WORD_DOT, re.IGNORECASE)
 _DOT_WORD: Final = re.compile(r"[\[({<]")
@@ -98,11 +103,21 @@ def _email_candidates(document: Document, text: str, hrefs: Iterable[str], decla
         for code in document.root.xpath(_HIDDEN_BY_CLOUDFLARE):
             yield _cloudflare(code.rpartition("#")[2])
     if "@" in text:
-        for found in _NEAR_AT.finditer(text):
-            if not _IN_URL.search(text, max(0, found.start() - 200), found.start()):
-                yield found[0]
-    if not _AT_WORD.search(text):
-        return  # the full expression would try every word
+        yield from _written(text)
+    if " AT " in text:
+        for found in _LOUD_AT.finditer(text):
+            yield f"{found['local']}@{found['host']}".replace(" DOT ", ".")
+    if _AT_WORD.search(text):  # the full expression would try every word
+        yield from _hidden(text)
+
+
+def _written(text: str) -> Iterator[str]:
+    for found in _NEAR_AT.finditer(text):
+        if not _IN_URL.search(text, max(0, found.start() - 200), found.start()):
+            yield found[0]
+
+
+def _hidden(text: str) -> Iterator[str]:
     for found in _HIDDEN_AT.finditer(text):
         if _is_meant_as_address(text, found):
             yield f"{_DOT.sub('.', found['local'])}@{_DOT.sub('.', found['host'])}"

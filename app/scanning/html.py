@@ -219,6 +219,8 @@ _UNSEEN: Final = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff]+")
 def visible_text(document: Document) -> str:
     """The words of the page, elements apart; scripts, styles and templates are no text. Changes the tree."""
     etree.strip_elements(document.root, *_HIDDEN, with_tail=False)
+    if "bidi-override" in document.markup:
+        _turn_round(document.root)
     pieces, length = [], 0
     for piece in document.root.itertext():
         pieces.append(piece)
@@ -226,3 +228,15 @@ def visible_text(document: Document) -> str:
         if length > MAX_TEXT:
             break
     return " ".join(_UNSEEN.sub("", " ".join(pieces)[:MAX_TEXT]).split())
+
+
+def _turn_round(root: Element) -> None:
+    """Text that is written backwards and shown the right way round, to hide addresses from readers like this one."""
+    left = MAX_TEXT
+    for node in root.xpath("//*[contains(@style, 'bidi-override') and contains(@style, 'rtl')]")[:MAX_NODES]:
+        shown, tail = "".join(islice(node.itertext(), MAX_NODES))[::-1], node.tail
+        left -= len(shown)
+        if left < 0:
+            return  # one within the other: each would be read again
+        node.clear()
+        node.text, node.tail = shown, tail

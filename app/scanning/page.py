@@ -20,6 +20,7 @@ from app.scanning.values import Limits, Page, Problem
 MAX_ANCHORS: Final = 10_000  # looked at on one page
 MAX_LINKS: Final = 200  # kept of them for `choose`
 MAX_FEEDS: Final = 50
+MAX_IMAGES: Final = 500  # looked at for a logo
 MAX_OPEN_GRAPH: Final = 100
 NO_HEADERS: Final[Mapping[str, str]] = {}
 
@@ -151,7 +152,25 @@ class _Reader:
         # a walk over the whole tree, spared where there is nothing to find
         marked = self._document.root.xpath("//*[@itemprop='logo']")[:5] if "itemprop" in self._document.markup else ()
         stated += [node.get("src") or node.get("href") or node.get("content") or "" for node in marked]
-        return next(iter(self._resolved(stated)), None)
+        return next(iter(self._resolved(stated)), None) or self._drawn_logo()
+
+    def _drawn_logo(self) -> str | None:
+        """A picture that is called a logo and leads to the home page: a partner's leads elsewhere."""
+        for image in islice(self._document.root.iter("img"), MAX_IMAGES):
+            source = image.get("src") or ""
+            names = (image.get("class"), image.get("id"), image.get("alt"), source.rpartition("/")[2][:200])
+            if not any(_LOGO.search(name) for name in names if name) or not self._leads_home(image):
+                continue
+            lazy = image.get("data-src") or image.get("data-lazy-src")
+            return next(iter(self._resolved(filter(None, (source, lazy)))), None)
+        return None
+
+    def _leads_home(self, node: Element) -> bool:
+        link = next(node.iterancestors("a"), None)
+        address = self._document.resolve(link.get("href")) if link is not None else None
+        if address is None or _host(address) != _host(self._page.final_url):
+            return False
+        return page_types.of_url(address) == "home"
 
     def _resolved(self, links: Iterable[str]) -> list[str]:
         return [address for link in links if (address := self._document.resolve(link))]
@@ -223,6 +242,7 @@ class _Reader:
         page.phones = contacts.phones(text, self._hrefs, home, facts.phones)
 
 
+_LOGO: Final = re.compile(r"(?<![a-z])logo(?![a-z])", re.IGNORECASE)
 # as they are registered, and as they are written
 _FEED_TYPES: Final = frozenset(
     {f"{kind}/{name}" for kind in ("application", "text") for name in ("rss", "atom", "rdf")}

@@ -256,6 +256,26 @@ def test_logo_falls_back_to_what_the_page_marks():
 
 
 @pytest.mark.parametrize(
+    ("markup", "logo"),
+    [
+        ('<header><a href="/"><img class="custom-logo" src="/a.png"></a></header>', "a.png"),
+        ('<a href="https://www.example.com/de/"><picture><img alt="Acme Logo" src="/b.svg"></picture></a>', "b.svg"),
+        (
+            '<a href="/"><img src="data:image/gif;base64,R0" data-src="/img/logo.webp" id="site-logo"></a>',
+            "img/logo.webp",
+        ),
+        ('<a href="/"><img src="/img/acme-logo_2x.png"></a>', "img/acme-logo_2x.png"),
+        # of somebody else, or of nothing
+        ('<a href="https://partner.example/"><img class="logo" src="/partner.png"></a>', None),
+        ('<a href="/clients"><img class="client-logo" src="/client.png"></a><img class="logo" src="/x.png">', None),
+        ('<a href="/"><img class="hero" src="/logout.png" alt="Our catalogue of logotypes"></a>', None),
+    ],
+)
+def test_a_logo_is_a_picture_called_so_that_leads_home(markup, logo):
+    assert read(markup).logo == (URL + logo if logo else None)
+
+
+@pytest.mark.parametrize(
     ("body", "content_type"),
     [
         (b"%PDF-1.7 <html>", "text/html"),

@@ -38,7 +38,14 @@ def read(markup: str, *, url: str = "https://www.example.com/", **options) -> Pa
         ("<p>jane (at) example (dot) com</p>", ["jane@example.com"]),
         ("<p>\u200binfo@exam\u00adple.com</p>", ["info@example.com"]),
         ("<p>sales@shop.example</p>", ["sales@shop.example"]),
+        ("<p>Reach jane DOT doe AT example DOT co DOT uk now</p>", ["jane.doe@example.co.uk"]),
+        ("<p>&#106;ane&#64;example&#46;com</p>", ["jane@example.com"]),
+        (
+            '<p><b style="unicode-bidi:bidi-override;direction:rtl">moc.elpmaxe@enaj</b> or call</p>',
+            ["jane@example.com"],
+        ),
         # no addresses
+        ("<p>LOOK AT example.com, MEET AT NOON DOT</p>", []),
         ("<p>Meet us (at) example.com, 12 (at) 3.example.com, be {at} home.now</p>", []),
         ("<p>git clone git@example.com:team/tool.git</p>", []),
         ("<p>https://example.com/@jane.doe https://jane:secret@example.com/x //example.com/@a.b</p>", []),

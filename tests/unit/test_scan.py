@@ -928,6 +928,12 @@ def test_the_home_page_comes_first_then_the_most_useful():
     assert result.finished.stats.pages == 3
 
 
+def test_no_page_is_read_where_none_is_asked_for():
+    result = scanned({f"{BASE}/": HTML, MAP: ok(urlset("/one"))}, candidates=[f"{BASE}/one"], max_pages=0)
+
+    assert (result.pages, f"{BASE}/" in result.fetcher.urls) == ([], False)
+
+
 def test_pages_keep_to_the_rules():
     web = {
         ROBOTS: robots(rules="Disallow: /contact"),
