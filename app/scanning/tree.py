@@ -139,12 +139,14 @@ class Tree:
         return self._reader.open(ask, outcome, self._stored.get(ask.candidate.url))
 
     def _is_known(self, ask: Ask, response: Response) -> bool:
-        """The same file by another way; of guesses also the same content, as from a site that answers to any name."""
+        """The same file by another way; of guesses also the same content, as from a site that answers to any name.
+        A guess that was a file of its own at an earlier scan stays one.
+        """
         if response.url != ask.url and self._frontier.is_read(response.url):
             return True
-        return (
-            ask.candidate.discovered_by in GUESSED and bool(self._contents) and response.body.sha256 in self._contents
-        )
+        if ask.candidate.discovered_by not in GUESSED or self._stored.get(ask.candidate.url) is not None:
+            return False
+        return bool(self._contents) and response.body.sha256 in self._contents
 
     def _settle(self, ask: Ask, opened: Opened) -> Iterator[SitemapRead]:
         if not opened.is_found:

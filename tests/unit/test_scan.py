@@ -345,6 +345,15 @@ def test_a_site_that_answers_to_any_name_with_its_sitemap_has_one():
     assert len(result.entries) == 1
 
 
+def test_a_copy_that_was_a_file_of_its_own_stays_one():
+    copy = f"{BASE}/sitemap_index.xml"
+    web = {MAP: ok(urlset(PAGE)), copy: ok(urlset(PAGE))}
+
+    result = scanned(web, stored=[stored(copy, b"what it was")])
+
+    assert [(file.url, file.url_count) for file in result.files] == [(MAP, 1), (copy, 1)]
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_site_that_leads_every_name_to_its_home_page_has_no_sitemap(status):
     web = Everywhere({ROBOTS: robots(), f"{BASE}/": HTML}, page=(status, {"location": "/"}, b""))
