@@ -29,6 +29,7 @@ def check(guard: Guard, url: str, *, base: str | None = None) -> None:
 
 @pytest.mark.parametrize("case", cases("url-reject"))
 def test_hostile_urls_are_refused_before_any_dns(case: Any) -> None:
+    """Security F2, F3, F4"""
     with pytest.raises((InvalidUrl, FetchError)) as refused:
         check(Guard(), case["input"])
     assert isinstance(refused.value, InvalidUrl) or refused.value.code in ("blocked_url", "blocked_address")
@@ -57,6 +58,7 @@ def test_harmless_urls_are_let_through(case: Any) -> None:
     ],
 )  # fmt: skip
 def test_addresses_that_are_nobody_else_s_business(address: str) -> None:
+    """Security F5"""
     with pytest.raises(FetchError) as refused:
         Guard().check_address(address)
     assert refused.value.code == "blocked_address"
@@ -99,6 +101,7 @@ def test_allowed_networks_are_exempt_in_either_spelling() -> None:
 
 
 def test_only_configured_ports() -> None:
+    """Security F4"""
     guard = Guard(allowed_ports=(80, 8080))
     check(guard, "http://example.com:8080/")
     with pytest.raises(FetchError) as refused:
@@ -111,6 +114,7 @@ def test_only_configured_ports() -> None:
             "ftp://example.com/", "http://example.com/\n", "http://example.com\\@127.0.0.1/"]
 )  # fmt: skip
 def test_only_canonical_urls_are_understood(url: str) -> None:
+    """Security F1: what did not come through the one canonicaliser is refused."""
     with pytest.raises(FetchError) as refused:
         Guard().check_url(url)
     assert refused.value.code == "blocked_url"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from app.errors import Aborted, FetchError, Postponed
+from app.errors import FETCH_FAILURES, Aborted, FetchError, Postponed
 from app.fetching import client
 from app.fetching.client import SiteFetcher
 from app.fetching.control import Control
@@ -135,6 +136,7 @@ class TestConnections:
     def test_says_who_it_is_and_carries_nothing_else(
         self, fetcher_for: Fetch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
+        """Security F10: no proxy, netrc, cookie or credential."""
         netrc = tmp_path / "netrc"
         netrc.write_text("machine www.example.com login me password secret\n")
         monkeypatch.setenv("NETRC", str(netrc))
@@ -171,12 +173,15 @@ class TestNames:
         "answers", [["127.0.0.1"], ["93.184.216.34", "::1"], ["64:ff9b::a00:1"], ["169.254.169.254"], ["fe80::1%1"]]
     )
     def test_one_address_that_is_not_allowed_refuses_the_name(self, fetcher_for: Fetch, answers: list[str]) -> None:
+        """Security F5, F6"""
+
         def connect(sock: socket.socket, address: Any) -> None:
             pytest.fail("connected")
 
         assert failure(fetcher_for(resolve=lambda host: answers, connect=connect)).code == "blocked_address"
 
     def test_a_name_that_changes_its_mind_is_not_asked_twice(self, fetcher_for: Fetch) -> None:
+        """Security F6: resolved once, and pinned."""
         asked: list[str] = []
         went: list[Any] = []
 
@@ -192,6 +197,7 @@ class TestNames:
         assert (asked, went) == (["www.example.com"], [("93.184.216.34", 80)])
 
     def test_a_peer_that_is_not_the_pinned_address_gets_no_byte(self, fetcher_for: Fetch) -> None:
+        """Security F6"""
         with HostileServer(answer()) as server:
 
             def astray(sock: socket.socket, address: Any) -> None:
@@ -223,6 +229,7 @@ class TestNames:
             assert server.connections == 1
 
     def test_a_name_server_that_never_answers_costs_the_dns_budget_only(self, fetcher_for: Fetch) -> None:
+        """Security F6"""
         release = threading.Event()
         started = time.monotonic()
         error = failure(fetcher_for(resolve=lambda _: release.wait(20), dns_timeout=0.3))
@@ -246,6 +253,7 @@ class TestNames:
         assert failure(fetcher_for(resolve=fail)).code == code
 
     def test_a_resolver_that_is_full_says_so(self) -> None:
+        """Security F6: the pool is bounded."""
         release = threading.Event()
         resolver = Resolver(resolve=lambda _: [str(release.wait(20))], threads=1)
         try:
@@ -256,12 +264,66 @@ class TestNames:
                 codes.append(error.value.code)
             assert codes[0] == "dns_timeout"
             assert codes[-1] == "dns_busy"
+            assert FETCH_FAILURES["dns_busy"].retryable
         finally:
             release.set()
             resolver.close()
 
     def test_a_name_without_addresses_is_not_found(self, fetcher_for: Fetch) -> None:
         assert failure(fetcher_for(resolve=lambda _: [])).code == "dns_not_found"
+
+    @pytest.mark.parametrize(
+        ("answers", "code"),
+        [
+            pytest.param(["2606:4700::1"], "connect_refused", id="IPv6 only"),
+            pytest.param(["::ffff:93.184.216.34"], "connect_refused", id="IPv4 written as IPv6"),
+            pytest.param(["93.184.216.34"] * 5_000, "connect_refused", id="the same one many times"),
+            pytest.param(
+                [f"93.{n >> 8}.{n & 255}.1" for n in range(4_000)], "connect_refused", id="as many as fit in a message"
+            ),
+            pytest.param(["::ffff:10.0.0.1"], "blocked_address", id="a private one written as IPv6"),
+            pytest.param(
+                [f"93.184.{n}.1" for n in range(250)] + ["10.0.0.1"], "blocked_address", id="the last of many"
+            ),
+            pytest.param(["93.184.216.34", "not an address"], "blocked_address", id="no address"),
+            pytest.param(["127.1"], "blocked_address", id="shorthand"),
+            pytest.param([""], "blocked_address", id="nothing"),
+        ],
+    )
+    def test_whatever_a_name_server_says(self, fetcher_for: Fetch, answers: list[str], code: str) -> None:
+        """Security F6: refused if any one answer is not allowed; at most four are tried."""
+        tried: list[str] = []
+
+        def refuse(sock: socket.socket, address: Any) -> None:
+            tried.append(address[0])
+            raise ConnectionRefusedError
+
+        assert failure(fetcher_for(resolve=lambda _: answers, connect=refuse)).code == code
+        assert len(tried) <= (0 if code == "blocked_address" else 4)
+
+    def test_a_name_that_moves_inside_is_refused_once_its_answer_is_old(
+        self, fetcher_for: Fetch, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Security F6: an answer is believed for a while, then checked like the first; a kept connection is no way around."""
+        monkeypatch.setattr(client, "ADDRESS_SECONDS", -1.0)
+        answers = iter([["127.0.0.1"], ["127.0.0.1", "10.0.0.1"]])
+        with HostileServer(answer(b"first")) as server:
+            fetcher = fetcher_for(
+                allowed_networks="127.0.0.0/8", allowed_ports=str(server.port), resolve=lambda _: next(answers)
+            )
+            url = f"http://www.example.com:{server.port}/"
+            assert read(fetcher.fetch(ask(url))) == b"first"
+            assert failure(fetcher, url).code == "blocked_address"
+            assert len(server.heads) == 1
+
+    def test_names_are_looked_up_in_little_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Security F6: glibc would wait five seconds for a packet that got lost, twice; an operator may know better."""
+        monkeypatch.delenv("RES_OPTIONS", raising=False)
+        Resolver(threads=1).close()
+        assert os.environ["RES_OPTIONS"] == "timeout:2 attempts:1"
+        monkeypatch.setenv("RES_OPTIONS", "timeout:1")
+        Resolver(threads=1).close()
+        assert os.environ["RES_OPTIONS"] == "timeout:1"
 
     def test_the_system_is_asked_for_the_absolute_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[Any] = []
@@ -316,6 +378,7 @@ class TestTls:
     def test_the_name_is_what_the_certificate_is_checked_for(
         self, fetcher_for: Fetch, authority: trustme.CA, roots: Path
     ) -> None:
+        """Security F6: SNI, certificate and Host keep the name."""
         seen: list[str | None] = []
         context = server_context(authority, "www.example.com")
         context.sni_callback = lambda sock, name, ctx: seen.append(name)
@@ -334,6 +397,7 @@ class TestTls:
     def test_an_unknown_authority_is_refused_whatever_the_environment_says(
         self, fetcher_for: Fetch, authority: trustme.CA, roots: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """Security F10"""
         for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
             monkeypatch.setenv(name, str(roots))
         with HostileServer(answer(), tls=server_context(authority, "www.example.com")) as server:
@@ -353,7 +417,7 @@ class TestTls:
     def test_what_is_wrong_with_a_certificate_is_said(
         self, fetcher_for: Fetch, authority: trustme.CA, roots: Path, options: Any, names: list[str], words: str
     ) -> None:
-        """F6, F11: in our own words, for people."""
+        """Security F6, F11: in our own words, for people."""
         with HostileServer(answer(), tls=server_context(authority, *names, **options)) as server:
             error = failure(fetcher_for(tls=server, ca_file=roots), self.URL)
         assert (error.code, error.retryable) == ("tls_failed", False)
@@ -391,7 +455,7 @@ class TestTls:
         ],
     )
     def test_what_is_no_handshake_is_a_tls_failure(self, fetcher_for: Fetch, roots: Path, payload: bytes) -> None:
-        """F11: and what the port said instead is told to no one."""
+        """Security F11: and what the port said instead is told to no one."""
 
         def behave(connection: socket.socket, head: bytes) -> None:
             connection.recv(9_999)  # the ClientHello; unread, it would turn our hanging up into a reset
@@ -407,7 +471,7 @@ class TestTls:
             assert failure(fetcher_for(tls=server, ca_file=roots), self.URL).code in ("tls_failed", "connect_failed")
 
     def test_a_handshake_that_drips_ends_at_the_deadline(self, fetcher_for: Fetch, roots: Path) -> None:
-        """F8: a record of 16 kB, a byte at a time; no single read ever times out."""
+        """Security F8: a record of 16 kB, a byte at a time; no single read ever times out."""
         drip = raw(b"\x16\x03\x03\x40\x00", b"\x02", pause=0.05, forever=True)
         with HostileServer(drip, reads=False) as server:
             error = failure(fetcher_for(tls=server, ca_file=roots, request_timeout=0.4), self.URL)
@@ -417,7 +481,7 @@ class TestTls:
     def test_no_keys_are_written_where_the_environment_says(
         self, fetcher_for: Fetch, authority: trustme.CA, roots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """F10"""
+        """Security F10"""
         monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
         with HostileServer(answer(), tls=server_context(authority, "www.example.com")) as server:
             fetcher_for(tls=server, ca_file=roots).fetch(ask(self.URL))
@@ -426,7 +490,7 @@ class TestTls:
     def test_a_client_certificate_that_is_asked_for_is_not_sent(
         self, fetcher_for: Fetch, authority: trustme.CA, roots: Path
     ) -> None:
-        """F10"""
+        """Security F10"""
         seen: list[Any] = []
 
         def behave(connection: ssl.SSLSocket, head: bytes) -> bool:
@@ -448,6 +512,8 @@ class TestTls:
             assert (response.url, read(response)) == (HOME, b"plain")
 
     def test_a_handshake_that_stalls_ends_at_the_deadline(self, fetcher_for: Fetch, roots: Path) -> None:
+        """Security F8"""
+
         def stall(connection: socket.socket, head: bytes) -> None:
             connection.recv(1)  # the ClientHello is never answered
             gone.wait(10)
@@ -711,12 +777,14 @@ class TestPost:
             assert b"Content-Length: 7\r\n" in server.heads[0]
 
     def test_follows_no_redirect_and_reads_no_body(self, fetcher_for: Fetch) -> None:
+        """Security F7, A7"""
         drip = raw(b"HTTP/1.1 302 F\r\nLocation: http://127.0.0.1/\r\n\r\n", b"x" * 1000, forever=True)
         with HostileServer(drip) as server:
             assert self.deliver(fetcher_for(server)).status == 302
             assert server.connections == 1
 
     def test_the_same_guard_stands_at_the_door(self, fetcher_for: Fetch) -> None:
+        """Security F1: webhooks go through it too."""
         fetcher = fetcher_for(resolve=lambda _: ["127.0.0.1"])
         for url in ("http://169.254.169.254/", HOME):
             with pytest.raises(FetchError) as error:
