@@ -9,7 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.errors import Aborted, Conflict
 from app.repositories.keyset import PageOf, decode, page
@@ -84,6 +84,8 @@ class JobView:
     domain: Domain
     batch_status: str | None
     batch_options: dict[str, Any] | None
+    tenant_status: str
+    tenant_full: bool  # as many jobs in flight as it may have
 
     @property
     def options(self) -> dict[str, Any]:
@@ -357,14 +359,26 @@ class Jobs:
         """The database's clock: only it counts."""
         return _NOW + _seconds(seconds) if seconds else _NOW
 
-    def _views(self) -> sa.Select[tuple[Job, Domain, str, dict[str, Any]]]:
+    def _views(self) -> sa.Select[tuple[Job, Domain, str, dict[str, Any], str, bool]]:
         return (
-            sa.select(Job, Domain, BatchJob.status, BatchJob.options)
+            sa.select(Job, Domain, BatchJob.status, BatchJob.options, Tenant.status, self._tenant_full())
             .join(Domain, sa.and_(Domain.tenant_id == Job.tenant_id, Domain.id == Job.domain_id))
+            .join(Tenant, Tenant.id == Job.tenant_id)
             .outerjoin(BatchJob, sa.and_(BatchJob.tenant_id == Job.tenant_id, BatchJob.id == Job.batch_id))
             .where(Job.tenant_id == self._tenant_id)
             .execution_options(populate_existing=True)
         )
+
+    def _tenant_full(self) -> sa.ColumnElement[bool]:
+        """Counted once a statement, and only where there is a cap."""
+        flying = aliased(Job)
+        in_flight = (
+            sa.select(sa.func.count())
+            .select_from(flying)
+            .where(flying.tenant_id == self._tenant_id, flying.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
+            .scalar_subquery()
+        )
+        return sa.case((Tenant.max_running.is_(None), False), else_=Tenant.max_running <= in_flight)
 
 
 def _seconds(seconds: float) -> sa.ColumnElement[Any]:

@@ -13,7 +13,7 @@ from app.repositories.keyset import PageOf
 from app.repositories.pages import PageView
 from app.services import batches
 from app.unit_of_work import Database, TenantUnit
-from models.states import BatchStatus, JobStatus
+from models.states import QUARANTINE_AFTER, BatchStatus, JobStatus
 
 JobKey = UUID | int  # its id or its number
 
@@ -96,11 +96,19 @@ def waiting_on(view: JobView) -> str | None:
         return None
     if view.batch_status in (BatchStatus.PAUSED, BatchStatus.CANCELLING):
         return view.batch_status
-    if job.status == JobStatus.QUEUED:
-        return "worker"
+    if view.tenant_status != "active":
+        return f"tenant_{view.tenant_status}"
     if job.available_at is not None:
         return f"{job.waiting_on or 'retry'} until {rfc3339(job.available_at)}"
-    return job.waiting_on or "dispatch"
+    return _turn(view)
+
+
+def _turn(view: JobView) -> str:
+    if view.job.lost >= QUARANTINE_AFTER:
+        return "quarantine"
+    if view.job.status == JobStatus.QUEUED:
+        return "worker"
+    return "tenant_limit" if view.tenant_full else "dispatch"
 
 
 def rfc3339(moment: datetime) -> str:

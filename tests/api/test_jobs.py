@@ -66,7 +66,7 @@ def test_progress_is_a_share_of_one(scan, get, change):
     ("values", "said"),
     [
         ({"waiting_on": None}, "dispatch"),
-        ({"waiting_on": "tenant_limit"}, "tenant_limit"),
+        ({"lost": 2}, "quarantine"),
         (
             {"waiting_on": "host_cooldown", "available_at": "2030-01-02T03:04:05Z"},
             "host_cooldown until 2030-01-02T03:04:05Z",
@@ -80,6 +80,20 @@ def test_a_waiting_job_says_what_it_waits_for(scan, get, change, values, said):
     shown = get(f"{JOBS}/{job['id']}")
     assert shown["waiting_on"] == said
     assert shown["next_attempt_at"] == values.get("available_at")
+
+
+def test_a_job_that_its_tenant_holds_up_says_so(scan, get, change, superuser_here):
+    first, second = scan(), scan()
+    change(second["id"], status="pending", dispatch_until=None)
+    for column, value, said in (("max_running", 2, "dispatch"), ("max_running", 1, "tenant_limit"),
+                                ("status", "suspended", "tenant_suspended")):  # fmt: skip
+        superuser_here.execute(f"UPDATE tenants SET {column} = %s", [value])
+        assert look(get, second) == said
+    assert look(get, first) == "tenant_suspended"
+
+
+def look(get, job):
+    return get(f"{JOBS}/{job['id']}")["waiting_on"]
 
 
 def test_a_failed_job_says_why_and_can_be_tried_again(client, operator, scan, get, change):
