@@ -20,8 +20,10 @@ from uuid import UUID
 
 import psycopg
 import sqlalchemy as sa
-from sqlalchemy import exc
+from sqlalchemy import event, exc
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.errors import ConfigurationError, TookTooLong, Unavailable
 from app.repositories import schema
@@ -36,6 +38,9 @@ from app.repositories.jobs import Jobs
 from app.repositories.pages import Pages
 from app.repositories.queue import Queue
 from app.settings import PoolSettings, Settings
+
+IDLE_SECONDS = 1.0
+IDLE_SINCE = "idle since"
 
 
 class _Unit:
@@ -145,13 +150,12 @@ _ROLE = sa.text("""
 
 
 def _engine(url: str, pool: PoolSettings, statement_timeout: int) -> sa.Engine:
-    return sa.create_engine(
+    engine = sa.create_engine(
         sa.engine.make_url(url).set(drivername="postgresql+psycopg"),
         pool_size=pool.size,
         max_overflow=pool.overflow,
         pool_timeout=pool.timeout,
         pool_recycle=pool.recycle,
-        pool_pre_ping=pool.pre_ping,
         connect_args={
             "prepare_threshold": pool.prepare_threshold,
             "connect_timeout": 5,
@@ -163,6 +167,26 @@ def _engine(url: str, pool: PoolSettings, statement_timeout: int) -> sa.Engine:
             "tcp_user_timeout": 20_000,
         },
     )
+    if pool.pre_ping:
+        _ping_when_idle(engine)
+    return engine
+
+
+def _ping_when_idle(engine: sa.Engine) -> None:
+    """Check a connection before it is lent out, unless it worked a moment ago: a ping costs as much as a statement."""
+
+    @event.listens_for(engine, "checkin")
+    def checkin(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info[IDLE_SINCE] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def checkout(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if time.monotonic() - record.info.get(IDLE_SINCE, time.monotonic()) < IDLE_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise exc.InvalidatePoolError from error  # the others will hardly be better
 
 
 @contextmanager

@@ -135,6 +135,10 @@ _UNLISTED = sa.text("""
     LEFT JOIN listed ON listed.parent_id = once.parent_id AND listed.url = f.url
     WHERE listed.url IS NULL""")
 
+_FORGET_EXPECTED = sa.text(
+    "DELETE FROM sitemap_reads WHERE tenant_id = :tenant AND job_id = :job AND status = 'pending'"
+)
+
 _TOTALS = sa.text("""
     SELECT (SELECT count(*) FROM sitemap_reads WHERE tenant_id = :tenant AND job_id = :job
             AND status IN ('read', 'partial', 'unchanged')) AS sitemaps,
@@ -267,13 +271,7 @@ class Inventory:
 
     def forget_expected(self, job_id: UUID) -> None:
         """At a job's end: files it knew of and, by its limits, never asked for were not met."""
-        self._session.execute(
-            sa.delete(SitemapRead).where(
-                SitemapRead.tenant_id == self._tenant_id,
-                SitemapRead.job_id == job_id,
-                SitemapRead.status == "pending",
-            )
-        )
+        self._session.execute(_FORGET_EXPECTED, {"tenant": self._tenant_id, "job": job_id})
 
     def record(self, job_id: UUID, file_id: int, **values: Any) -> None:
         """What a job met at a file."""

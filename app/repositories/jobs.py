@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session, aliased
 from app.errors import Aborted, Conflict
 from app.repositories.keyset import PageOf, decode, page
 from models import BatchJob, Domain, Job, Tenant
-from models.states import ENDED_JOBS, OPEN_JOBS, QUARANTINE_AFTER, BatchStatus, JobStatus
+from models.states import OPEN_JOBS, QUARANTINE_AFTER, BatchStatus, JobStatus
 
 _NOW = sa.func.now()
 BUSY_PAUSE = 2.0  # seconds until a job whose domain is being scanned asks again
@@ -57,6 +58,51 @@ _GIVE_BACK = sa.text("""
                     waiting_on = CASE WHEN busy.busy THEN 'domain_busy' END,
                     available_at = CASE WHEN busy.busy THEN now() + make_interval(secs => :pause) END
     FROM busy WHERE tenant_id = :tenant AND id = :job AND status = 'queued' AND dispatch_no = :dispatch""")
+
+
+# The moves of a job that is held. `spent` is what this attempt used of the job's own time.
+_HOLD = sa.text("""
+    SELECT id, attempt, max_attempts FROM jobs
+    WHERE tenant_id = :tenant AND id = :job AND lease_token = :token AND status = 'running' FOR UPDATE""")
+_HELD = "WHERE tenant_id = :tenant AND id = :job"
+_OVER = """lease_token = NULL, lease_until = NULL, updated_at = now(), stats = CAST(:stats AS jsonb),
+           spent_seconds = spent_seconds + :spent"""
+_LATER = "CASE WHEN :pause > 0 THEN now() + make_interval(secs => :pause) END"
+_ERROR = "error_code = :code, error_detail = :detail, error_retryable = :retryable"
+_CHECKPOINT = sa.text(f"""
+    UPDATE jobs SET progress = greatest(progress, :progress), stats = CAST(:stats AS jsonb),
+                    lease_until = clock_timestamp() + make_interval(secs => :lease) {_HELD}""")
+_COMPLETE = sa.text(f"""
+    UPDATE jobs SET status = 'complete', outcome = :outcome, progress = 100, finished_at = now(), waiting_on = NULL,
+                    error_code = NULL, error_detail = NULL, error_retryable = NULL, {_OVER} {_HELD}""")
+_FAIL = sa.text(f"UPDATE jobs SET status = 'failed', finished_at = now(), waiting_on = NULL, {_ERROR}, {_OVER} {_HELD}")
+_RETRY = sa.text(
+    f"UPDATE jobs SET status = 'pending', waiting_on = 'retry', available_at = {_LATER}, {_ERROR}, {_OVER} {_HELD}"
+)
+_PUT_BACK = sa.text(f"""
+    UPDATE jobs SET status = 'pending', waiting_on = :reason, available_at = {_LATER},
+                    attempt = greatest(attempt - 1, 0), checkpoint = CAST(:checkpoint AS jsonb),
+                    lost = CASE WHEN lost >= {QUARANTINE_AFTER} THEN lost - :forgiven ELSE lost END,
+                    {_OVER} {_HELD}""")
+
+
+Stats = Mapping[str, Any]
+
+
+class Held(NamedTuple):
+    """A running job that nobody else can move until the transaction ends."""
+
+    id: UUID
+    attempt: int
+    max_attempts: int
+
+
+class JobError(NamedTuple):
+    """Why an attempt failed."""
+
+    code: str
+    detail: str
+    retryable: bool
 
 
 class Claimed(NamedTuple):
@@ -211,75 +257,59 @@ class Jobs:
         key = {"tenant": self._tenant_id, "job": job_id, "dispatch": dispatch_no}
         self._session.execute(_GIVE_BACK, {**key, "pause": BUSY_PAUSE})
 
-    def hold(self, job_id: UUID, token: UUID) -> Job:
+    def hold(self, job_id: UUID, token: UUID) -> Held:
         """The running job, locked, if this attempt still owns it.
 
         :raises Aborted: another attempt does, or the job has ended
         """
-        job = self._session.scalars(
-            sa.select(Job)
-            .where(
-                Job.tenant_id == self._tenant_id,
-                Job.id == job_id,
-                Job.lease_token == token,
-                Job.status == JobStatus.RUNNING,
-            )
-            .with_for_update()
-        ).one_or_none()
-        if job is None:
+        row = self._session.execute(_HOLD, {"tenant": self._tenant_id, "job": job_id, "token": token}).one_or_none()
+        if row is None:
             raise Aborted("this attempt no longer owns its job")
-        return job
+        return Held(*row)
 
-    def checkpoint(self, job: Job, *, percent: int, stats: dict[str, Any] | None, lease: float) -> None:
+    def checkpoint(self, job: Held, *, percent: int, stats: Stats, lease: float) -> None:
         """Write progress down and prolong the lease: landing a large file may have outlasted it."""
-        job.progress = max(job.progress, min(percent, 99))
-        if stats is not None:
-            job.stats = stats
-        job.lease_until = sa.func.clock_timestamp() + _seconds(lease)
-        self._session.flush()
+        self._move(job, _CHECKPOINT, progress=min(percent, 99), stats=json.dumps(stats), lease=lease)
 
-    def spend(self, job: Job, seconds: float) -> None:
-        """Count against the job's own time limit."""
-        job.spent_seconds += seconds
+    def complete(self, job: Held, *, outcome: str, stats: Stats, spent: float) -> None:
+        self._move(job, _COMPLETE, outcome=outcome, stats=json.dumps(stats), spent=spent)
 
-    def complete(self, job: Job, *, outcome: str, stats: dict[str, Any]) -> None:
-        self._end(job, JobStatus.COMPLETE)
-        job.outcome, job.stats, job.progress = outcome, stats, 100
-        job.error_code = job.error_detail = job.error_retryable = None
-        self._session.flush()
+    def fail(self, job: Held, error: JobError, *, stats: Stats, spent: float) -> None:
+        self._move(job, _FAIL, **error._asdict(), stats=json.dumps(stats), spent=spent)
 
-    def fail(self, job: Job, *, code: str, detail: str, retryable: bool, stats: dict[str, Any] | None) -> None:
-        self._end(job, JobStatus.FAILED)
-        self._error(job, code, detail, retryable, stats)
-
-    def retry_later(self, job: Job, *, seconds: float, code: str, detail: str, stats: dict[str, Any] | None) -> None:
+    def retry_later(self, job: Held, error: JobError, *, seconds: float, stats: Stats, spent: float) -> None:
         """Back to `pending`: this attempt is spent, the next comes after a pause."""
-        self._put_back(job, seconds, "retry")
-        self._error(job, code, detail, True, stats)
+        self._move(job, _RETRY, **error._asdict(), pause=seconds, stats=json.dumps(stats), spent=spent)
 
     def put_back(
         self,
-        job: Job,
+        job: Held,
         *,
         seconds: float,
         reason: str | None,
-        stats: dict[str, Any] | None,
+        stats: Stats,
         checkpoint: dict[str, Any] | None,
         innocent: bool,
+        spent: float,
     ) -> None:
         """Back to `pending` without blame: the attempt does not count.
 
         `innocent`: it has worked for a whole slice. In quarantine, where it did so alone, that takes one loss off;
         among neighbours it proves nothing, and a job that works and crashes by turns would take them along for ever.
         """
-        self._put_back(job, seconds, reason)
-        job.attempt = max(job.attempt - 1, 0)
-        if innocent and job.lost >= QUARANTINE_AFTER:
-            job.lost -= 1
-        job.checkpoint = checkpoint
-        if stats is not None:
-            job.stats = stats
-        self._session.flush()
+        self._move(
+            job,
+            _PUT_BACK,
+            pause=seconds,
+            reason=reason,
+            stats=json.dumps(stats),
+            checkpoint=None if checkpoint is None else json.dumps(checkpoint),
+            forgiven=int(innocent),
+            spent=spent,
+        )
+
+    def _move(self, job: Held, statement: sa.TextClause, **values: object) -> None:
+        self._session.execute(statement, {"tenant": self._tenant_id, "job": job.id, **values})
 
     def cancel(self, job_id: UUID) -> bool:
         """End an open job as cancelled, wherever it is; False when it had ended already."""
@@ -333,31 +363,6 @@ class Jobs:
             .execution_options(synchronize_session=False)
         )
         return int(getattr(result, "rowcount", 0))
-
-    def _end(self, job: Job, status: JobStatus) -> None:
-        if status not in ENDED_JOBS:
-            raise ValueError(status)
-        job.status = status
-        job.lease_token = job.lease_until = job.waiting_on = None
-        job.finished_at = job.updated_at = self._now()
-
-    def _put_back(self, job: Job, seconds: float, reason: str | None) -> None:
-        job.status = JobStatus.PENDING
-        job.lease_token = job.lease_until = None
-        job.waiting_on = reason
-        job.updated_at = self._now()
-        job.available_at = self._now(seconds) if seconds > 0 else None
-        self._session.flush()
-
-    def _error(self, job: Job, code: str, detail: str, retryable: bool, stats: dict[str, Any] | None) -> None:
-        job.error_code, job.error_detail, job.error_retryable = code, detail, retryable
-        if stats is not None:
-            job.stats = stats
-        self._session.flush()
-
-    def _now(self, seconds: float = 0) -> Any:
-        """The database's clock: only it counts."""
-        return _NOW + _seconds(seconds) if seconds else _NOW
 
     def _views(self) -> sa.Select[tuple[Job, Domain, str, dict[str, Any], str, bool]]:
         return (

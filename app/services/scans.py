@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from app.errors import Conflict, ScanFailed
 from app.repositories.hashes import url_key
 from app.repositories.inventory import UrlRow, extras_json
-from app.repositories.jobs import Claimed
+from app.repositories.jobs import Claimed, Held, JobError
 from app.scanning import page_types
 from app.scanning.urls import site as parse_site
 from app.scanning.values import (
@@ -40,7 +40,6 @@ from app.scanning.values import (
     UrlEntry,
 )
 from app.unit_of_work import Database, TenantUnit
-from models import Job
 
 LONGEST_RETRY = 3_600.0
 CHECK_EVERY = 1_000  # rows
@@ -234,14 +233,15 @@ class Recorder:
     def fail(self, failure: ScanFailed, *, max_attempts: int, base_seconds: float) -> bool:
         """End the job, or put it back for another attempt after a pause; True if there will be one."""
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
-            job = self._hold_last(uow)
-            told = asdict(self.stats)
+            job = self._hold(uow)
+            told, spent = asdict(self.stats), self._spent()
+            error = JobError(failure.code, failure.detail, failure.retryable)
             again = failure.retryable and job.attempt < min(job.max_attempts, max_attempts)
             if again:
                 pause = next_try(job.attempt, base_seconds, failure.retry_after)
-                uow.jobs.retry_later(job, seconds=pause, code=failure.code, detail=failure.detail, stats=told)
+                uow.jobs.retry_later(job, error, seconds=pause, stats=told, spent=spent)
             else:
-                uow.jobs.fail(job, code=failure.code, detail=failure.detail, retryable=failure.retryable, stats=told)
+                uow.jobs.fail(job, error, stats=told, spent=spent)
             uow.commit()
         return again
 
@@ -251,9 +251,7 @@ class Recorder:
         A pause that its host asks for (any with a reason) counts as spent.
         """
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
-            job = self._hold_last(uow)
-            if reason is not None:
-                uow.jobs.spend(job, seconds)
+            job = self._hold(uow)
             self._learn_scheme(uow)
             uow.jobs.put_back(
                 job,
@@ -262,17 +260,15 @@ class Recorder:
                 stats=asdict(self.stats),
                 checkpoint=_checkpoint(self._interrupted),
                 innocent=innocent,
+                spent=self._spent() + (seconds if reason is not None else 0.0),
             )
             uow.commit()
 
-    def _hold(self, uow: TenantUnit) -> Job:
+    def _hold(self, uow: TenantUnit) -> Held:
         return uow.jobs.hold(self._assignment.job_id, self._assignment.token)
 
-    def _hold_last(self, uow: TenantUnit) -> Job:
-        """For the attempt's last transaction."""
-        job = self._hold(uow)
-        uow.jobs.spend(job, self._clock() - self._claimed)
-        return job
+    def _spent(self) -> float:
+        return self._clock() - self._claimed
 
     def _learn_scheme(self, uow: TenantUnit) -> None:
         """Where the site answered: the next attempt, and the next scan, ask there first."""
@@ -372,14 +368,16 @@ class Recorder:
     def _finished(self, event: ScanFinished) -> None:
         domain_id, job_id = self._assignment.domain_id, self._assignment.job_id
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
-            job = self._hold_last(uow)
-            self._learn_scheme(uow)
+            job = self._hold(uow)
             uow.inventory.forget_expected(job_id)
             if event.outcome in ("sitemaps_found", "unchanged"):
                 uow.inventory.retire_unlisted(domain_id, job_id, self._assignment.scan_no)
             sitemaps, urls = uow.inventory.totals(domain_id, job_id)
-            uow.domains.scanned(domain_id, job_id=job_id, outcome=event.outcome, sitemaps=sitemaps, urls=urls)
-            uow.jobs.complete(job, outcome=event.outcome, stats={**asdict(event.stats), "urls": urls})
+            uow.domains.scanned(
+                domain_id, job_id=job_id, outcome=event.outcome, sitemaps=sitemaps, urls=urls, scheme=self._scheme
+            )
+            told = {**asdict(event.stats), "urls": urls}
+            uow.jobs.complete(job, outcome=event.outcome, stats=told, spent=self._spent())
             uow.commit()
 
 
