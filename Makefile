@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-fast fuzz lint format lock clean
+.PHONY: help demo up test test-fast fuzz bench-parsing lint format lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -36,6 +36,9 @@ test-fast: $(VENV)/dev.stamp ## run the tests that take no more than a few secon
 
 fuzz: $(VENV)/fuzz.stamp ## look for bytes that break the readers (SECONDS=3600)
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+bench-parsing: var/peers/stamp $(VENV)/dev.stamp ## how fast sitemaps are parsed, against peers
+	@$(BIN)/python -m benchmarks.parsing --peers var/peers/bin/python
 
 lint: $(VENV)/dev.stamp ## check style, types and the import rules
 	$(BIN)/ruff check .
@@ -67,6 +70,11 @@ $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/runtime.stamp
 
 $(VENV)/fuzz.stamp: tests/fuzz/requirements.txt $(VENV)/dev.stamp
 	@$(PIP) install -r tests/fuzz/requirements.txt
+	@touch $@
+
+var/peers/stamp: benchmarks/requirements.txt | $(VENV)/made.stamp
+	@$(BIN)/python -m venv var/peers
+	@var/peers/bin/python -m pip --disable-pip-version-check --no-input --quiet --quiet install -r benchmarks/requirements.txt
 	@touch $@
 
 $(VENV)/made.stamp:

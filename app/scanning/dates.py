@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
+from itertools import repeat
 from typing import Final
 
 from app.scanning.values import Lastmod, LastmodPrecision
@@ -55,6 +57,9 @@ _ZONES: Final = {
 _PLAIN_LENGTHS: Final = frozenset(
     map(len, ("2004-12-23", "2004-12-23T18:00:15Z", "2004-12-23T18:00:15.123Z", "2004-12-23T18:00:15+02:00"))
 )
+_UTC_INSTANTS = re.compile(
+    r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?(?:Z|\+00:00)(?:\n|\Z))*+"
+)
 _OFFSET = re.compile(r"([+\-])(\d\d):?(\d\d)?$")
 
 
@@ -82,6 +87,21 @@ def parse_lastmod(raw: str) -> Lastmod:
         if found:
             return _build(found.groupdict(), raw)
     return Lastmod(None, None, raw)
+
+
+def parse_lastmods(raws: Sequence[str]) -> Iterable[Lastmod | None]:
+    """The same for many; None for empty ones. Instants in UTC, of which each is another, are read all at once.
+
+    >>> [one and one.precision for one in parse_lastmods(["2014", "", "2004-12-23T18:00:15Z"])]
+    ['year', None, 'second']
+    """
+    if _UTC_INSTANTS.fullmatch("\n".join(raws)):
+        try:
+            instants = zip(map(datetime.fromisoformat, raws), repeat("second"), raws)
+            return list(map(Lastmod._make, instants))
+        except ValueError:  # some 31 February
+            pass
+    return [parse_lastmod(raw) if raw else None for raw in raws]
 
 
 def _plain(raw: str) -> Lastmod | None:

@@ -69,21 +69,21 @@ def _unbroken(text: str) -> str:
 
 
 @lru_cache(maxsize=1_024)
-def read_priority(text: str) -> float | None:
+def read_priority(text: str | None) -> float | None:
     """
     >>> read_priority("0.8"), read_priority("1.1"), read_priority("NaN"), read_priority("high")
     (0.8, None, None, None)
     """
     try:
-        value = float("nan" if "_" in text else text)  # which Python takes for a digit group
+        value = float("nan" if text is None or "_" in text else text)  # which Python takes for a digit group
     except ValueError:
         return None
     return value if 0 <= value <= 1 else None
 
 
 @lru_cache(maxsize=1_024)
-def read_changefreq(text: str) -> str | None:
-    word = text.strip().lower()
+def read_changefreq(text: str | None) -> str | None:
+    word = (text or "").strip().lower()
     return word if word in CHANGEFREQS else None
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from app.scanning.dates import parse_lastmod
+from app.scanning.dates import parse_lastmods
 from app.scanning.entries import Entry, Listing, read_changefreq, read_priority
 from app.scanning.values import UrlEntry
 
@@ -31,7 +31,7 @@ _CONTROLS: Final = bytes({*range(0x20)} - {*b"\t\r\n"})
 
 
 Undo = Callable[[str], str]
-Extras = tuple[Sequence[dict[str, str]], Sequence[dict[str, str]], None, Sequence[dict[str, str]]] | tuple[()]
+Extras = Sequence[Sequence[dict[str, str]] | None]
 
 
 class _Extra(NamedTuple):
@@ -120,53 +120,52 @@ class PlainReader:
             parts, _unescaped if has_references else str, is_exact=text.isascii() and not has_references
         )
 
-    def _entries(self, parts: list[str | None], undo: Undo, *, is_exact: bool) -> list[Entry] | None:
+    def _entries(self, parts: list[Any], undo: Undo, *, is_exact: bool) -> list[Entry] | None:
         """`undo` takes a value's references back; exact values need nothing but their ends trimmed."""
         listed = self._trimmed(parts[1::7], undo, is_exact=is_exact)
         dates = self._trimmed(parts[3::7], undo, is_exact=is_exact)
         extras = self._extras(parts, undo, is_exact=is_exact)
         if extras is None:
             return None
-        urls = listed if self._listing.are_canonical(listed) else map(self._listing.canonical, listed)
-        fields = zip(urls, listed, dates, parts[4::7], parts[5::7], extras, strict=True)
-        return [  # by position: this runs once a URL
-            UrlEntry(
-                url,
-                loc,
-                parse_lastmod(date) if date else None,
-                read_changefreq(changefreq) if changefreq else None,
-                read_priority(priority) if priority else None,
-                *extra,
-            )
-            for url, loc, date, changefreq, priority, extra in fields
-            if url is not None
-        ]
+        are_canonical = self._listing.are_canonical(listed)
+        entries = map(  # by position, and without a loop of ours: this runs once a URL
+            UrlEntry,
+            listed if are_canonical else map(self._listing.canonical, listed),
+            listed,
+            parse_lastmods(dates),
+            map(read_changefreq, parts[4::7]),
+            map(read_priority, parts[5::7]),
+            *extras,
+        )
+        return list(entries) if are_canonical else [entry for entry in entries if entry.url]
 
-    def _trimmed(self, texts: list[str | None], undo: Undo, *, is_exact: bool) -> list[str]:
-        if is_exact:
-            return [text.strip()[: self._longest] if text else "" for text in texts]
+    def _trimmed(self, texts: list[Any], undo: Undo, *, is_exact: bool) -> list[str]:
+        if is_exact and None not in texts:
+            trimmed = list(map(str.strip, texts))
+            if max(map(len, trimmed)) <= self._longest:
+                return trimmed
         return [self._listing.trimmed(undo(text)) if text else "" for text in texts]
 
-    def _extras(self, parts: list[str | None], undo: Undo, *, is_exact: bool) -> list[Extras] | None:
-        """Images, videos, news and alternates of each entry; None if one of them says a thing twice."""
+    def _extras(self, parts: list[Any], undo: Undo, *, is_exact: bool) -> Sequence[Extras] | None:
+        """Images, videos, news and alternates, each for all entries; None if an entry says one thing twice."""
         texts = [f"{before}{after}" for before, after in zip(parts[2::7], parts[6::7], strict=True)]
         if not any(texts):
-            return [()] * len(texts)
+            return ()
         is_exact = is_exact and max(map(len, texts)) <= self._longest
         try:
-            return [self._extra(text, undo, is_exact=is_exact) if text else () for text in texts]
+            return (
+                [self._facts(self._image, "loc", text, undo, is_exact=is_exact) for text in texts],
+                [self._facts(self._video, "thumbnail_loc", text, undo, is_exact=is_exact) for text in texts],
+                [None] * len(texts),
+                [self._alternates(text, undo, is_exact=is_exact) for text in texts],
+            )
         except _TwiceError:
             return None
-
-    def _extra(self, text: str, undo: Undo, *, is_exact: bool) -> Extras:
-        images = self._facts(self._image, "loc", text, undo, is_exact=is_exact)
-        videos = self._facts(self._video, "thumbnail_loc", text, undo, is_exact=is_exact)
-        return images, videos, None, self._alternates(text, undo, is_exact=is_exact)
 
     def _facts(
         self, extra: _Extra | None, first: str, text: str, undo: Undo, *, is_exact: bool
     ) -> Sequence[dict[str, str]]:
-        if extra is None:
+        if extra is None or not text:
             return ()
         found: list[dict[str, str]] = []
         facts: dict[str, str] = {}
@@ -183,7 +182,7 @@ class PlainReader:
         return found[: self._most]
 
     def _alternates(self, text: str, undo: Undo, *, is_exact: bool) -> Sequence[dict[str, str]]:
-        if self._link is None:
+        if self._link is None or not text:
             return ()
         found = self._link.values.findall(text)[: self._most]
         pairs = [(one, other) if is_first else (other, one) for is_first, one, other in found]

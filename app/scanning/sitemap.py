@@ -14,6 +14,7 @@ the entry it sits in, and memory does not grow with the file.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
@@ -33,6 +34,7 @@ from app.scanning.values import DocumentKind, Limits, Problem, UrlEntry
 PROTOCOL_ENTRIES: Final = 50_000  # sitemaps.org, "Sitemap file location": beyond it a file counts as oversized
 PROTOCOL_BYTES: Final = 52_428_800
 MAX_MISSES: Final = 4  # the first stretch often holds a comment; a document that goes on like that is not plain
+PIECE: Final = 16  # entries that are mended together when one of them is damaged
 MAX_PREFIXES: Final = 200  # made-up namespaces a document may collect
 ENTRY_NAMES: Final[dict[DocumentKind, frozenset[str]]] = {
     "urlset": frozenset({"url", "sitemap"}),
@@ -176,6 +178,7 @@ class _Document:
         self._wrap = _Wrap(found.namespaces)
         names = ENTRY_NAMES[found.kind]
         prefixed = {f"{found.prefix.lower()}:{name}" for name in names} if found.prefix else frozenset[str]()
+        self._entry_end = re.compile(rf"</(?:[\w.\-]+:)?(?:{'|'.join(sorted(names))})\s*>", re.IGNORECASE)
         self._shape = Shape(SITEMAP_FRAMES if self._is_sitemap else feeds.FRAMES, names | prefixed)
 
     def read(self, blocks: Iterator[bytes], line: int) -> Iterator[list[Entry]]:
@@ -204,6 +207,24 @@ class _Document:
                 self._mends_references, self._misses = True, 0
                 return self._stretch(text, line)
             root = self._wrap.parsed(text)
+        return self._damaged(text, line) if root is None else self._reader.read(root)
+
+    def _damaged(self, text: str, line: int) -> list[Entry]:
+        """In pieces of some entries: where one is damaged, only its neighbours need mending with it."""
+        if "<!" in text:  # comments and CDATA may hold what looks like an entry's end
+            return self._mended(text, line, cut=False)
+        entries: list[Entry] = []
+        for piece in _pieces(text, self._entry_end):
+            entries += self._piece(piece, line)
+            line += piece.count("\n")
+        return entries
+
+    def _piece(self, text: str, line: int) -> list[Entry]:
+        if self._plain is not None and self._misses < MAX_MISSES:
+            entries = self._plain.read(text)
+            if entries is not None:
+                return entries
+        root = self._wrap.parsed(text)
         return self._mended(text, line, cut=False) if root is None else self._reader.read(root)
 
     def _in_plain_grammar(self, text: str) -> list[Entry] | None:
@@ -211,7 +232,7 @@ class _Document:
         if self._plain is None or self._misses >= MAX_MISSES:
             return None
         entries = self._plain.read(text)
-        self._misses += entries is None
+        self._misses = self._misses + 1 if entries is None else 0
         return entries
 
     def _mended(self, text: str, line: int, *, cut: bool) -> list[Entry]:
@@ -266,6 +287,16 @@ class _Wrap:
             return etree.fromstring(f"{self._opening}{text}</stretch>".encode(), self._parser)
         except etree.XMLSyntaxError:
             return None
+
+
+def _pieces(text: str, entry_end: re.Pattern[str]) -> Iterator[str]:
+    start = 0
+    for number, end in enumerate(entry_end.finditer(text), start=1):
+        if number % PIECE == 0:
+            yield text[start : end.end()]
+            start = end.end()
+    if start < len(text):
+        yield text[start:]
 
 
 def _attribute(text: str) -> str:

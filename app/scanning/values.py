@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from app.errors import FetchError
 
@@ -166,8 +166,7 @@ class Fetcher(Protocol):
         """Hold requests to this scan's host at least this far apart from now on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lastmod:
+class Lastmod(NamedTuple):
     """An instant in UTC and how precisely it was said; `raw` is kept when it could not be understood."""
 
     at: datetime | None
