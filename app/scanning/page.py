@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 from urllib.parse import urlsplit
@@ -206,6 +206,7 @@ class _Reader:
         sitemaps = {
             address: None for link in document.links("sitemap") if (address := document.resolve(link.get("href")))
         }
+        named = set(_sitemap_anchors(document.root))
         useful: dict[str, None] = {}
         others: dict[str, None] = {}
         self._outward: dict[str, None] = {}
@@ -215,7 +216,7 @@ class _Reader:
                 continue
             if _host(address) != host:
                 self._outward.setdefault(address)
-            elif _SITEMAP_NAME.search(address):
+            elif href in named:
                 sitemaps.setdefault(address)
             elif is_page_link(address):
                 address = address.partition("#")[0]
@@ -249,7 +250,20 @@ _FEED_TYPES: Final = frozenset(
     | {f"{kind}/{name}+xml" for kind in ("application", "text") for name in ("rss", "x-rss", "atom", "x-atom", "rdf")}
     | {"application/feed+json", "text/xml"}
 )
-_SITEMAP_NAME: Final = re.compile(r"/[^/?]*site-?_?map[^?#]*\.(?:xml|txt|gz|php|aspx|ashx)(?:[?#]|$)", re.IGNORECASE)
+_SITEMAP: Final = re.compile(r"site[\s_-]?map", re.IGNORECASE)
+_XML_SITEMAP: Final = re.compile(r"xml[\s_-]*site[\s_-]?map|site[\s_-]?map\W*xml", re.IGNORECASE)
+_MACHINE_READ: Final = re.compile(r"\.(?:xml|txt|gz|php|aspx|ashx)\Z", re.IGNORECASE)
+
+
+def _sitemap_anchors(root: Element) -> Iterator[str]:
+    """Targets of anchors that name a sitemap for machines: by the file's name and ending, or by the words."""
+    for anchor in islice(root.iter("a", "area"), MAX_ANCHORS):
+        href = (anchor.get("href") or "").strip()
+        path = re.split(r"[?#]", href, maxsplit=1)[0][:4_096]
+        words = " ".join(text[:200] for text in islice(anchor.itertext(), 20))
+        is_called_so = _SITEMAP.search(path) or _SITEMAP.search(words)
+        if (_MACHINE_READ.search(path) and is_called_so) or (path and _XML_SITEMAP.search(words)):
+            yield href
 
 
 def _anchors(document: Document) -> tuple[list[str], list[str]]:

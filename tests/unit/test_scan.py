@@ -395,6 +395,8 @@ def test_robots_that_names_the_paths_own_sitemap_is_enough():
         ("<a href='/about.xml'></a><a href='/my_sitemap.xml'>Map</a>", f"{BASE}/my_sitemap.xml"),
         ("<footer><a href='/sitemaps/all.xml.gz'>Map</a></footer>", f"{BASE}/sitemaps/all.xml.gz"),
         ("<a href='/sitemap.php?lang=en'>Map</a>", f"{BASE}/sitemap.php?lang=en"),
+        ("<a href='/karte.xml'><span>Site map</span></a>", f"{BASE}/karte.xml"),
+        ("<a href='/karte'>XML sitemap</a>", f"{BASE}/karte"),
     ],
 )
 def test_the_home_page_may_name_a_sitemap(markup, named):
