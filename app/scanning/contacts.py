@@ -27,7 +27,7 @@ _NEAR_AT: Final = re.compile(
     r"(?P<host>(?:[^\W_](?:[\w\-]{0,61}[^\W_])?\.){1,8}[^\W\d_][\w\-]{1,23})(?![\w@]|:[\w~/])"
 )
 _IN_URL: Final = re.compile(r"(?:://|/@?)[^\s/]*$")
-_WORD_AT: Final = r"(?:\s?[\[({<]\s*(?:at|ät|arroba|chez|@)\s*[\])}>]\s*)"
+_WORD_AT: Final = r"(?:\s?[\[({<]\s*(?:at|ät|arroba|arobase|chiocciola|chez|@)\s*[\])}>]\s*)"
 _WORD_DOT: Final = r"(?:\s*[\[({<]\s*(?:dot|punkt|point|punto|ponto|\.)\s*[\])}>]\s*|\.)"
 _HIDDEN_AT: Final = re.compile(
     rf"(?<![\w.+\-])(?P<local>[\w+\-]{{1,40}}(?:{_WORD_DOT}[\w+\-]{{1,40}}){{0,3}}){_WORD_AT}"
@@ -172,9 +172,20 @@ def _cloudflare(code: str) -> str:
 _GENERIC_CCTLDS: Final = re.compile(r"a[cgim]|bz|c[cdox]|fm|g[dgl]|i[mo]|l[aiy]|m[esu]|nu|s[cht]|t[ov]|v[cu]|ws")
 _LANG_REGION: Final = re.compile(r"^[A-Za-z]{2,3}(?:[-_][A-Za-z]{4})?[-_]([A-Za-z]{2})(?![A-Za-z0-9])")
 _PHONE_WORD: Final = re.compile(
-    r"(?:tel|phone|fon|call|mobil|handy|fax|t[eé]l[eé]|cell|whats|hotline|тел|電話|电话|ring|ruf|numer|kontakt|contact)",
+    r"(?<![^\W\d_])(?:t[eé]l|phone|tfno|fono|fon\b|call|mobil|mob\b|handy|fax|cel\b|cell|whats|hotline|тел|моб|電話|电话"
+    r"|ring|(?:an)?ruf|numer|kontakt|contact|gsm|kom\b|free|フリー|傳真|传真|전화|τηλ|טל|هاتف|☎|📞)",
     re.IGNORECASE,
 )
+# numbers of other kinds say so: tax and register numbers, accounts, articles, orders
+_ID_WORD: Final = re.compile(
+    r"(?<![^\W\d_])(?:p\.?\s?iva|iva|vat|ust(?:-?id)?|uid|btw|tva|moms|steuer|tax|ein|hrb|hra|fn|siret|siren|ape|nip|regon"
+    r"|krs|инн|кпп|огрн|cnpj|cpf|cif|nif|rut|kvk|iban|bic|konto|account|acct|compte|blz|sort code|isbn|issn|ean|gtin"
+    r"|upc|sku|art(?:ikel)?|item|model|order|bestell\w*|auftrag\w*|rechnung\w*|invoice|kunden\w*|customer|ref|id|serial|s/n|zip|cap"
+    r"|plz|cep|c\.?f|reg(?:istration)?|company|charity|orgnr|org|ico|dic|y-tunnus|abn|acn|pan|gst(?:in)?)"
+    r"[\s.:#-]*(?:(?:nr|no|n°|num(?:ber|mer|ero)?|code|id)\b[\s.:#-]*)?$",
+    re.IGNORECASE,
+)
+_NORTH_AMERICAN: Final = re.compile(r"(?:1[-. ])?\(?\d{3}\)?[-. ]\d{3}[-. ]\d{4}")
 _DIGITS: Final = re.compile(r"\d(?:[\s().\-/–]{0,3}\d){6}")
 
 
@@ -245,8 +256,8 @@ def _phones_in(text: str, home: str | None) -> Iterator[str]:
     for piece in _pieces_with_digits(text):
         if home is None and "+" not in piece and "＋" not in piece:
             continue
-        for match in PhoneNumberMatcher(piece, home, max_tries=20):
-            if _is_meant_as_phone(piece, match.start, match.raw_string):
+        for match in PhoneNumberMatcher(piece, home, max_tries=20 + len(piece) // 20):
+            if _is_meant_as_phone(piece, match.start, match.raw_string, match.number.country_code):
                 number = _without_alternative(match.raw_string, home) or match.number
                 yield _e164(number)
 
@@ -261,22 +272,30 @@ def _without_alternative(raw: str, home: str | None) -> PhoneNumber | None:
 
 def _pieces_with_digits(text: str) -> Iterator[str]:
     """The surroundings of runs of at least seven digits: the matcher is slow, and most text has none."""
-    end, left = 0, PHONE_TEXT
+    start, end, left = 0, 0, PHONE_TEXT
     for found in _DIGITS.finditer(text):
-        if found.start() < end:
-            continue
-        start, end = max(end, found.start() - 30), found.end() + 40
-        left -= end - start
+        if found.start() - 30 > end:
+            if end > start:
+                yield text[start:end]
+            start = found.start() - 30
+        reach = min(found.end() + 40, len(text))
+        left -= reach - max(start, end)
         if left < 0:
-            return
-        yield text[start:end]
+            break
+        end = reach
+    if end > start:
+        yield text[max(start, 0) : end]
 
 
-def _is_meant_as_phone(piece: str, start: int, raw: str) -> bool:
+def _is_meant_as_phone(piece: str, start: int, raw: str, country_code: int | None) -> bool:
     """Keep order numbers, dates and prices out: a national number shows by its form or by a word before it."""
     if raw.startswith(("+", "＋")):
         return True
-    if _PHONE_WORD.search(piece, max(0, start - 25), start):
+    # what stands before the number before this one belongs to that
+    before = re.split(r"\d{3,}", piece[max(0, start - 25) : start])[-1]
+    if _ID_WORD.search(before):
+        return False
+    if _PHONE_WORD.search(before) or (country_code == 1 and _NORTH_AMERICAN.fullmatch(raw)):
         return True
     return raw[0] in "0(" and any(mark in raw for mark in " -/()")
 
@@ -319,16 +338,16 @@ def _is_contact_form(form: Element) -> bool:
     fields = list(_fields(form))
     if any(kind in {"password", "search"} for kind, _ in fields):
         return False
-    if _OTHER_FORMS.search(marks) and not _FORM_MARKS.search(marks):
+    is_named, is_other = _FORM_MARKS.search(marks) is not None, _OTHER_FORMS.search(marks) is not None
+    if is_other and not is_named:
         return False
     asks_email = any(kind == "email" or _EMAIL_FIELD.search(name) for kind, name in fields)
     asks_phone = any(kind == "tel" or _PHONE_FIELD.search(name) for kind, name in fields)
     has_text = any(kind == "textarea" for kind, _ in fields)
-    is_named = _FORM_MARKS.search(marks) is not None
     # an address and a name alone are what a newsletter asks for; a text alone may be anything
     if has_text or any(_MESSAGE.search(name) for _, name in fields):
         return asks_email or asks_phone or (is_named and has_text)
-    return asks_email and (asks_phone or is_named)
+    return asks_email and (asks_phone or (is_named and not is_other))
 
 
 def _fields(form: Element) -> Iterator[tuple[str, str]]:

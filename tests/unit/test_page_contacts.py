@@ -44,6 +44,10 @@ def read(markup: str, *, url: str = "https://www.example.com/", **options) -> Pa
             '<p><b style="unicode-bidi:bidi-override;direction:rtl">moc.elpmaxe@enaj</b> or call</p>',
             ["jane@example.com"],
         ),
+        (
+            "<p>contact[arobase]example.com, info (chiocciola) example.com</p>",
+            ["contact@example.com", "info@example.com"],
+        ),
         # no addresses
         ("<p>LOOK AT example.com, MEET AT NOON DOT</p>", []),
         ("<p>Meet us (at) example.com, 12 (at) 3.example.com, be {at} home.now</p>", []),
@@ -82,7 +86,17 @@ def test_emails(markup, emails):
         ("<p>+1 212 736 5000 ext. 12</p>", {}, ["+12127365000"]),
         ('<a href="tel:0049-30-901820;ext=5">call</a><a href="tel://+4930901820">call</a>', {}, ["+4930901820"]),
         ("<p>電話 03-1234-5678 〒100-0001</p>", {"country": "JP"}, ["+81312345678"]),
+        ("<p>Tél : 01.42.34.56.78 - Fax : 01 42 34 56 79</p>", {"country": "FR"}, ["+33142345678", "+33142345679"]),
+        ("<p>tel. 22 123 45 67, kom. 501 234 567</p>", {"country": "PL"}, ["+48221234567", "+48501234567"]),
+        ("<p>Тел.: 8 (495) 123-45-67, ИНН 7701234567</p>", {"country": "RU"}, ["+74951234567"]),
+        ("<p>TEL 03-1234-5678 FAX: 03-1234-5679 フリーダイヤル 0120-123-456</p>", {"country": "JP"},
+         ["+81312345678", "+81312345679", "+81120123456"]),
+        ("<p>212-736-5000 or 1-800-275-2273</p>", {"country": "US"}, ["+12127365000", "+18002752273"]),
+        ("<p>Tel. 06 6988 3462 cell. 338 1234567 P.IVA 01234567890</p>", {"country": "IT"},
+         ["+390669883462", "+393381234567"]),
         # no numbers
+        ("<p>Bestellnr. 030-901820, Art.-Nr.: 030/901820, VAT no. 030 901820, account 030 901820</p>", {"country": "DE"}, []),
+        ("<p>The string 30901820 of a miscellaneous berufung 30901820</p>", {"country": "DE"}, []),
         ("<p>Tel.: 030 901820</p>", {}, []),
         ("<p>2026-11-22 12:30:45, ISBN 978-3-16-148410-0, order 4915112345678, 1.234.567,89 EUR</p>", {"country": "DE"}, []),
         ("<script>+49 30 901820</script><!-- +49 30 901820 -->", {}, []),
@@ -251,6 +265,7 @@ def test_whom_a_page_tells_about_is_not_who_runs_the_site():
         ("<form class=kontaktformular><input name=name><textarea name=text></textarea></form>", True),
         ("<form><input name=telefon><textarea name=nachricht></textarea></form>", True),
         ("<form id=review_form><input type=email><textarea name=review></textarea></form>", False),
+        ("<form action=/contact#newsletter><input type=email name=contact[email]></form>", False),
         ("<form action=/register><input type=email><input name=phone></form>", False),
     ],
 )
