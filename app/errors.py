@@ -183,7 +183,7 @@ class FetchError(ScraperSkyError):
 
 SCAN_FAILURES: dict[str, Failure] = {
     **FETCH_FAILURES,
-    "robots_unavailable": Failure(True, "robots.txt could not be read, so nothing may be fetched (RFC 9309)"),
+    "robots_unreachable": Failure(True, "robots.txt could not be read, so nothing may be fetched (RFC 9309)"),
     "sitemaps_failed": Failure(True, "every sitemap the site names failed"),
     "job_timeout": Failure(False, "the job's own time limit has passed"),
     "worker_lost": Failure(True, "the worker vanished while it held the job"),

@@ -116,11 +116,11 @@ def _read(response: Response, scheme: Scheme, limits: Limits, *, respect: bool) 
     if status == 429 and respect:
         raise ScanFailed("http_429", retry_after=retry_after(response))
     if status >= 500 and respect:
-        raise ScanFailed("robots_unavailable", retry_after=retry_after(response))
+        raise ScanFailed("robots_unreachable", retry_after=retry_after(response))
     has_rules = 200 <= status < 300
     if has_rules and respect and response.truncated and response.body.size < limits.robots_bytes:
         # what did not arrive may forbid anything: a network error, as if nothing had come
-        raise ScanFailed("robots_unavailable", "robots.txt broke off on its way, so nothing may be fetched (RFC 9309)")
+        raise ScanFailed("robots_unreachable", "robots.txt broke off on its way, so nothing may be fetched (RFC 9309)")
     body = b"".join(response.body.chunks()) if has_rules else b""
     rules = robots.parse(body, url=response.url, limits=limits, truncated=response.truncated)
     return Settled(rules, scheme, status)

@@ -123,7 +123,7 @@ def test_robots_4xx_forbids_nothing(status):
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(500, "robots_unavailable"), (503, "robots_unavailable"), (429, "http_429")]
+    ("status", "code"), [(500, "robots_unreachable"), (503, "robots_unreachable"), (429, "http_429")]
 )
 def test_robots_that_cannot_be_had_now_ends_the_scan_for_now(status, code):
     """Security P1; RFC 9309, 2.3.1.4: 5xx forbids everything."""
@@ -145,7 +145,7 @@ def test_robots_that_broke_off_on_its_way_may_forbid_anything():
 
     failed = scanned(web, raises=ScanFailed)
 
-    assert (failed.error.code, failed.error.retryable, web.urls) == ("robots_unavailable", True, [ROBOTS])
+    assert (failed.error.code, failed.error.retryable, web.urls) == ("robots_unreachable", True, [ROBOTS])
     assert scanned(web, respect_robots=False).urls == {PAGE}
 
 

@@ -38,7 +38,7 @@ def test_a_site_that_fails(web, runtime, submit, work, superuser_here, attempts,
     _, job_id = submit()
     superuser_here.execute("UPDATE jobs SET max_attempts = %s", [attempts])
     work(job_id)
-    assert runtime.meters.attempts.labels(end, "robots_unavailable")._value.get() == 1
+    assert runtime.meters.attempts.labels(end, "robots_unreachable")._value.get() == 1
 
 
 def test_a_request_that_fails_is_counted_under_its_failure(web, runtime, submit, work):

@@ -77,7 +77,7 @@ def test_an_unreachable_host_is_tried_again_then_failed(web, submit, work):
     _, job_id = submit()
     first = work(job_id)
     assert (first.job.status, first.job.attempt, first.job.waiting_on) == ("pending", 1, "retry")
-    assert first.job.error_code == "robots_unavailable"
+    assert first.job.error_code == "robots_unreachable"
     work(job_id)
     last = work(job_id)
     assert (last.job.status, last.job.attempt, last.job.error_retryable) == ("failed", 3, True)
