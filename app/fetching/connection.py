@@ -36,6 +36,7 @@ BUFFER: Final = 32 * 1024
 MAX_LINE: Final = 64 * 1024
 
 _FIELD = re.compile(rb"[!-9;-~]+:")
+_CLEAN_BLOCK = re.compile(rb"(?:[!-9;-~]+:[^\r\n\0]*+\r\n)*+\r\n")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 
@@ -85,14 +86,18 @@ class _Lines(io.BufferedReader):
     parser would take it, and all fields that follow, for the body.
     """
 
-    in_fields = False
+    mends = False
+
+    def begin_fields(self) -> None:
+        """Most blocks lie whole in the buffer, and have nothing to mend."""
+        self.mends = not _CLEAN_BLOCK.match(self.peek(1))
 
     def readline(self, size: int | None = -1, /) -> bytes:
         line = super().readline(size)
-        while self.in_fields and line.strip() and line[:1] not in b" \t" and not _FIELD.match(line):
-            line = super().readline(size)
-        if not self.in_fields:
+        if not self.mends:
             return line
+        while line.strip() and line[:1] not in b" \t" and not _FIELD.match(line):
+            line = super().readline(size)
         # RFC 9110, 5.5: CR and NUL in a value become blanks
         return line.rstrip(b"\r\n").translate(_BLANKED) + b"\n" * line.endswith(b"\n")
 
@@ -120,7 +125,7 @@ class Answer(http.client.HTTPResponse):
             interim += 1
             self.headers = self.msg = None  # type: ignore[assignment] # what makes begin() read on
             super().begin()
-        self._lines.in_fields = self.meter.in_headers = False
+        self._lines.mends = self.meter.in_headers = False
         if self.meter.ended or self.status < 200:
             # http.client takes a header block that breaks off for a whole one
             raise http.client.BadStatusLine("incomplete or unusable")
@@ -155,9 +160,9 @@ class Answer(http.client.HTTPResponse):
         self.length, self.will_close = None, True
 
     def _read_status(self) -> tuple[str, int, str]:
-        self._lines.in_fields = False
+        self._lines.mends = False
         found = super()._read_status()  # type: ignore[misc]
-        self._lines.in_fields = True
+        self._lines.begin_fields()
         return found  # type: ignore[no-any-return]
 
     def _read_next_chunk_size(self) -> int:
