@@ -12,6 +12,8 @@ from alembic.runtime.migration import MigrationContext
 from app.access import BUILT_IN_ROLES
 from app.errors import ConfigurationError
 from app.repositories import schema
+from app.repositories.batches import Line
+from app.repositories.jobs import _CLAIM
 from app.unit_of_work import Database
 from models import Base
 
@@ -167,3 +169,44 @@ def test_the_system_role_sees_only_its_columns(settings, statement):
     with engine.connect() as connection, pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
         connection.execute(sa.text(statement))
     engine.dispose()
+
+
+def test_rows_of_a_tenant_that_came_after_the_last_analyse_are_found_by_their_whole_key(
+    database, tenant_id, new_tenant, superuser_here
+):
+    """Else a claim would read all of a large new tenant's jobs and domains."""
+    land(database, tenant_id, 3_000)
+    superuser_here.execute("ANALYZE jobs, domains")
+    new = new_tenant("new")
+    land(database, new, 1_000)
+    with database.system() as system:
+        (row,) = system.queue.dispatch(express=1, scans=0, slots=1, patience=60)
+        system.commit()
+    claim = {"job": row.job_id, "dispatch": row.dispatch_no, "token": uuid4(), "lease": 60, "worker": "w"}
+    with database.for_tenant(row.tenant_id) as uow:
+        plan = uow.session.execute(
+            sa.text("EXPLAIN (ANALYZE, FORMAT JSON) " + str(_CLAIM)), {"tenant": row.tenant_id, **claim}
+        ).scalar_one()
+    assert row.tenant_id == new
+    assert [node for node in nodes(plan[0]["Plan"]) if dropped(node) > 100] == []
+
+
+def land(database, tenant, size):
+    with database.for_tenant(tenant) as uow:
+        batch = uow.batches.add(name=None, options={}, priority=5, created_by=None)
+        hosts = [f"d{n}-{batch.id}.example" for n in range(size)]
+        uow.batches.land(batch, [Line(n, host, host, "/", None, None) for n, host in enumerate(hosts)], max_attempts=3)
+        if size > 1_000:
+            batch.status = "paused"
+        uow.commit()
+
+
+def nodes(plan):
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def dropped(node):
+    """Rows that a node of a plan read in vain."""
+    return node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Join Filter", 0)
