@@ -159,7 +159,8 @@ class SitemapReader:
             else:
                 self._take(entry, name, field)
         if not entry.listed:
-            entry.listed = trimmed(element.text)  # a URL without its <loc>
+            bare = trimmed(element.text)  # a URL without its <loc>, if it looks like one: it may be anything
+            entry.listed = bare if bare.lower().startswith(("http://", "https://", "/")) else ""
         drafts.append(_Draft(entry, is_child))
 
     def _link(self, entry: UrlEntry, field: etree._Element) -> None:

@@ -46,7 +46,11 @@ ENTRY_NAMES: Final[dict[DocumentKind, frozenset[str]]] = {
 
 
 class Parse(Iterator[Entry]):
-    """Entries in document order. The other attributes grow while it is consumed and are final at its end."""
+    """Entries in document order. The other attributes grow while it is consumed and are final at its end.
+
+    `kind` is `html`, `empty` or `unknown` for what is no sitemap, which `problem` then says (`not_a_sitemap`); what was
+    lost of one that is, it says as `partial`, with the line. docs/scanning.md has them all.
+    """
 
     def __init__(self, chunks: Iterable[bytes], *, url: str, limits: Limits, truncated: bool) -> None:
         self.kind: DocumentKind = "unknown"
@@ -330,11 +334,15 @@ def parse(
 ) -> Parse:
     """Read the document that was served at `url` (canonical). No content raises; what is wrong is recorded.
 
-    `truncated` tells that the body is known to have ended early.
+    `chunks` may be cut anywhere, and are drawn only as entries are asked for. `truncated` tells that the body is known
+    to have ended early.
 
     >>> body = b"<urlset><url><loc>/a</loc><lastmod>2024</lastmod></url></urlset>"
     >>> parsed = parse([body], url="https://example.com/sitemap.xml")
     >>> [(entry.url, entry.lastmod.precision) for entry in parsed], parsed.kind, parsed.complete
     ([('https://example.com/a', 'year')], 'urlset', True)
+    >>> parsed = parse([b"<urlset><url><loc>/a</loc></url><url><loc>/b"], url="https://example.com/sitemap.xml")
+    >>> [entry.url for entry in parsed], parsed.problem
+    (['https://example.com/a'], Problem(code='partial', detail='the document ends early', line=1))
     """
     return Parse(chunks, url=url, limits=limits, truncated=truncated)

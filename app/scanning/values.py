@@ -178,7 +178,8 @@ class Lastmod(NamedTuple):
 class UrlEntry:
     """One URL a sitemap lists: `url` is its identity (canonical, absolute), `listed` what stood there.
 
-    Extension values are dicts of strings, keyed by the extension's local tag names (`loc`, `title`, …).
+    Extension values are dicts of strings, keyed by the extension's local tag names (`loc`, `title`, …), nested names
+    and attributes joined with `_`; lists where something is said several times.
     """
 
     url: str
@@ -205,7 +206,11 @@ class ChildEntry:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a document was read only in part, or not at all. `line` counts from 1 where it is known."""
+    """Why a document was read only in part, or not at all. `line` counts from 1 where it is known.
+
+    A sitemap's `code` is `partial` or `not_a_sitemap`; a file's may also be one of `errors.FETCH_FAILURES`, or the cap
+    of the scan that ended it.
+    """
 
     code: str
     detail: str

@@ -378,6 +378,13 @@ def test_the_transfer_ended_early():
     assert (parsed.problem.code, parsed.complete) == ("partial", False)
 
 
+@pytest.mark.parametrize("body", [b"", b" ", gzip.compress(b"<urlset>")[:12], b"<?xml version='1.0'?><!-- made by"])
+def test_what_never_came_is_not_taken_for_a_refusal(body):
+    entries, parsed = read(body, truncated=True)
+    assert entries == []
+    assert (parsed.problem.code, parsed.complete) == ("partial", False)
+
+
 # Odd structure
 
 
@@ -609,6 +616,45 @@ def test_beyond_the_protocols_limit_it_reads_on_and_says_so():
     parsed = parse(big(50_500), url=URL)
     assert sum(1 for _ in parsed) == 50_500
     assert (parsed.oversized, parsed.complete, parsed.problem) == (True, True, None)
+
+
+def test_beyond_the_protocols_size_too():
+    def chunks():
+        yield f"<urlset><url><loc>{A}</loc></url>".encode()
+        for _ in range(50):
+            yield b"\n" * (1 << 20)
+        yield f"<url><loc>{B}</loc></url></urlset>".encode()
+
+    parsed = parse(chunks(), url=URL)
+    assert [entry.url for entry in parsed] == [A, B]
+    assert (parsed.oversized, parsed.complete, parsed.size > 52_428_800) == (True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        ("<urlset>", "<!-- a comment of some length, so that there are not too many for a test -->"),
+        ("<urlset>", "<?a processing instruction of some length, for the same reason?>"),
+        ("<urlset><url ", "a='b' "),
+        ("<urlset><url><loc>/a</loc>", "<image:image><image:loc>/i</image:loc></image:image>"),
+        ('{"version":"https://jsonfeed.org/version/1","items":[', '{"url":"/a"},'),
+        ('{"version":"https://jsonfeed.org/version/1","items":', "["),
+    ],
+)
+def test_what_never_ends_is_not_held(head, piece):
+    def chunks():
+        yield head.encode()
+        for _ in range(40):
+            yield piece.encode() * (65_536 // len(piece))
+
+    tracemalloc.start()
+    parsed = parse(chunks(), url=URL)
+    for _ in parsed:
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 << 20
+    assert not parsed.complete
 
 
 def test_the_cap_on_entries_ends_the_reading():
