@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 # The same figures as the fallback's; a conformance suite runs over both.
 KEPT_MS = 120_000
 FULL_MS = 50  # how soon to ask again while all of a host's places are taken
+MAX_CONNECTIONS = 1_024  # more than a process has threads: one that finds none would take Redis for away
 TRIP_AFTER = 5  # failures in a row that open the circuit
 FIRST_COOL_MS, LONGEST_COOL_MS = 30_000, 900_000
 LONGEST_RETRY_AFTER_MS = 3_600_000
@@ -109,7 +110,7 @@ class RedisLedger:
     def __init__(
         self, url: str, *, fallback: Ledger, prefix: str = "polite:", clock: Callable[[], float] | None = None
     ) -> None:
-        self._redis = connect(url)
+        self._redis = connect(url, max_connections=MAX_CONNECTIONS)
         self._fallback = fallback
         self._prefix = prefix
         self._clock = clock

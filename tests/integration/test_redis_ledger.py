@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from app.fetching.ledger import LocalLedger
@@ -68,6 +70,22 @@ class TestRedisLedger(LedgerConformance):
         assert there.enter(visit("b.example", "@192.0.2.7", shared=1)) > 0
         here.leave(first)
         assert there.enter(visit("b.example", "@192.0.2.7", shared=1)) == 0.0
+
+    def test_many_threads_at_once_are_no_reason_to_take_redis_for_away(self, make):
+        """256 slots and their fetching threads ask one ledger."""
+        ledger, ready, waits = make(clock=None), threading.Barrier(200), []
+
+        def ask(number):
+            ready.wait(30)
+            waits.append(enter(ledger, f"h{number}.example", concurrency=1))
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(200)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert waits == [0.0] * 200
+        assert ledger._fallback.known_hosts == 0
 
     def test_its_keys_expire(self, ledger):
         ledger.enter(visit("a.example", "@192.0.2.7", delay=1.0))
