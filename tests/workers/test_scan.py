@@ -318,6 +318,23 @@ def test_an_unchanged_site_costs_no_row(site, submit, work, urls_of, database, t
     assert work(forced).job.outcome == "sitemaps_found"
 
 
+def test_a_304_that_no_one_asked_for_is_a_failure_and_removes_nothing(site, submit, work, urls_of):
+    site.resources[HOST, "/sitemap.xml"] = urlset("/1", "/2")  # it brings no validator
+    _, first = submit()
+    work(first)
+    site.resources[HOST, "/sitemap.xml"] = (304, {"ETag": '"one"'}, b"")
+    _, second = submit()
+    view = work(second)
+    assert (view.job.outcome, view.job.error_code) == (None, "sitemaps_failed")
+    assert urls_of(first) == [f"http://{HOST}/1", f"http://{HOST}/2"]
+
+
+def test_a_validator_that_no_database_would_keep_fails_no_job(site, submit, work, urls_of):
+    site.resources[HOST, "/sitemap.xml"] = (200, {"ETag": 'W/"a\x00b"', "Last-Modified": "\x00"}, urlset("/1"))
+    _, job_id = submit()
+    assert (work(job_id).job.status, urls_of(job_id)) == ("complete", [f"http://{HOST}/1"])
+
+
 def test_a_partial_read_removes_nothing_and_is_read_again(site, submit, work, urls_of):
     _, first = submit()
     work(first)
