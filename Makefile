@@ -10,6 +10,9 @@ MANAGE := $(BIN)/python manage.py
 # What the recipes hand on to manage.py: make demo DOMAINS="example.com example.org", make demo FILE=domains.csv
 DOMAINS ?=
 FILE ?=
+# make chaos RUNS=20: how often each scenario is to have run, earlier runs in RESULTS counted
+RUNS ?= 1
+RESULTS ?= var/chaos.jsonl
 SECONDS ?= 3600
 
 # Python caches what it compiles; six processes that start at once would each compile everything anew.
@@ -17,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-fast fuzz bench-parsing lint format lock clean
+.PHONY: help demo up test test-fast chaos fuzz bench-parsing lint format lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -39,6 +42,9 @@ fuzz: $(VENV)/fuzz.stamp ## look for bytes that break the readers (SECONDS=3600)
 
 bench-parsing: var/peers/stamp $(VENV)/dev.stamp ## how fast sitemaps are parsed, against peers
 	@$(BIN)/python -m benchmarks.parsing --peers var/peers/bin/python
+
+chaos: $(VENV)/dev.stamp ## break everything RUNS times, with fresh seeds, and show what came of it
+	@$(BIN)/python -m tests.chaos --runs $(RUNS) --results "$(RESULTS)"
 
 lint: $(VENV)/dev.stamp ## check style, types and the import rules
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app import log
+from app import log, points
 from app import settings as configuration
 from app.api import health, limits, metrics, openapi, pages, problems, requests, routers, security
 from app.api.core import KEY, Core
@@ -34,6 +34,7 @@ def create_app(
     if settings is None:
         settings = configuration.load()
         log.configure(level=settings.log_level, style=settings.log_format)
+    points.install(settings.test_points)
     database = Database(settings, "api")
     database.check()
     app = Flask("app.api", static_folder=None)

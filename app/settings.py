@@ -193,6 +193,12 @@ class Settings(BaseSettings):
     )
     database_statement_timeout: int = Field(60, ge=1, description="seconds for one statement")
 
+    # Tests
+    test_points: str | None = Field(
+        None,
+        description="for the chaos suite only: `module:function` that is called at named points of the program; refused in production",
+    )
+
     # Logs
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`"
@@ -236,6 +242,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 "production wants its own PostgreSQL and Redis: set the SCRAPERSKY_*_URL settings, or SCRAPERSKY_ALLOW_EMBEDDED=true if the embedded servers are meant"
             )
+        if self.is_production and self.test_points is not None:
+            raise ValueError("SCRAPERSKY_TEST_POINTS lets tests into the program: never in production")
         if (
             self.is_production
             and self.admin_password is not None

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,52 @@ PASSWORD = "an administrator's password"
 ENDED = {"complete", "partial", "failed", "cancelled"}
 
 
-def until(found: Callable[[], Any], *, seconds: float, what: str) -> Any:
-    """Wait until `found()` is true and answer it."""
+def until(found: Callable[[], Any], *, seconds: float, what: str | Callable[[], str]) -> Any:
+    """Wait until `found()` is true and answer it. `what` may be told when it is too late."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := found():
             return value
         time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s: {what}")
+    raise AssertionError(f"not within {seconds} s: {what if isinstance(what, str) else what()}")
 
 
 class Stack:
     """A running `manage.py up`, signed in as its administrator."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path, url: str) -> None:
-        self.process = process
+    def __init__(self, start: Callable[[], subprocess.Popen[bytes]], log: Path) -> None:
+        self._start = start
         self.log = log
-        self.url = url
+        self.process = start()
+        self.url = ""
+        self._get_ready()
+        self.token = ""
         self._session = requests.Session()
+        self.sign_in()
+
+    def restart(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the platform, or have it ended, and start it again on the same data."""
+        children = descendants(self.process.pid)
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=60)
+        assert code == (0 if number == signal.SIGTERM else -number), self.said()[-3000:]
+        until(lambda: not any(map(is_alive, children)), seconds=30, what="nothing of it is left")
+        self.process = self._start()
+        self._get_ready()
+        self.sign_in()
+
+    def _get_ready(self) -> None:
+        try:
+            self.url = until(lambda: _ready(self.process, self.log), seconds=90, what="the stack is ready")
+        except AssertionError:
+            self.process.kill()
+            raise
+
+    def sign_in(self) -> None:
+        """Anew, too: a token does not live as long as some tests."""
         answer = self.call("POST", "/auth/login", json={"email": "admin@example.com", "password": PASSWORD})
-        self._session.headers["Authorization"] = f"Bearer {answer['access_token']}"
+        self.token = answer["access_token"]
+        self._session.headers["Authorization"] = f"Bearer {self.token}"
 
     def call(self, method: str, path: str, **options: Any) -> Any:
         answer = self._session.request(method, f"{self.url}/api/v2{path}", timeout=300, **options)
@@ -67,7 +93,7 @@ class Stack:
             assert counts.pop("total") == sum(counts.values()), batch
             return batch if batch["status"] in ENDED else None
 
-        return until(look, seconds=seconds, what=f"the batch ends\n{self.said()[-3000:]}")
+        return until(look, seconds=seconds, what=lambda: f"the batch ends\n{self.said()[-3000:]}")
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
@@ -80,30 +106,58 @@ class Stack:
                 found.append(int(entry.name))
         return sorted(found)
 
+    def api_processes(self) -> list[int]:
+        """Pids of the processes that answer requests; their parent, gunicorn's arbiter, starts them again."""
+        arbiters = [pid for pid in descendants(self.process.pid) if b"gunicorn" in _command(pid)]
+        return [pid for pid in arbiters if _parent(pid) in arbiters]
+
+    @contextmanager
+    def beside(self, command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+        """One more part of the platform, until the block ends."""
+        kept = Path(f"/proc/{self.process.pid}/environ").read_bytes().decode().split("\0")
+        inherited = dict(pair.split("=", 1) for pair in kept if "=" in pair)
+        with self.log.open("ab") as out:
+            process = subprocess.Popen(
+                [sys.executable, "manage.py", command],
+                cwd=ROOT,
+                env={**inherited, **environment},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
 
 @contextmanager
 def running(directory: Path, **environment: str) -> Iterator[Stack]:
     """Start the stack in `directory`, stop it in the end; nothing may be left running."""
     log = directory / "up.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "manage.py", "up"],
-            cwd=ROOT,
-            env={**_clean(os.environ), **_defaults(directory), **environment},
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
+
+    def start() -> subprocess.Popen[bytes]:
+        with log.open("wb") as out:
+            return subprocess.Popen(
+                [sys.executable, "manage.py", "up"],
+                cwd=ROOT,
+                env={**_clean(os.environ), **_defaults(directory), **environment},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+    stack = Stack(start, log)
     try:
-        yield Stack(process, log, until(lambda: _ready(process, log), seconds=90, what="the stack is ready"))
+        yield stack
     finally:
-        children = descendants(process.pid)
-        process.send_signal(signal.SIGTERM)
+        children = descendants(stack.process.pid)
+        stack.process.send_signal(signal.SIGTERM)
         try:
-            code = process.wait(timeout=60)
+            code = stack.process.wait(timeout=60)
         finally:
-            process.kill()
+            stack.process.kill()
     assert code == 0, log.read_text(errors="replace")[-3000:]
-    assert not [pid for pid in children if _alive(pid)]
+    assert not [pid for pid in children if is_alive(pid)]
 
 
 def descendants(pid: int) -> list[int]:
@@ -112,9 +166,10 @@ def descendants(pid: int) -> list[int]:
     while waiting:
         parent = waiting.pop()
         for children in Path(f"/proc/{parent}/task").glob("*/children"):
-            some = [int(word) for word in children.read_text().split()]
-            found += some
-            waiting += some
+            with suppress(OSError):  # it ended while we looked
+                some = [int(word) for word in children.read_text().split()]
+                found += some
+                waiting += some
     return found
 
 
@@ -138,15 +193,24 @@ def _defaults(directory: Path) -> dict[str, str]:
 
 
 def _is_worker_of(pid: int, supervisor: int) -> bool:
+    return b"workers.process" in _command(pid).split(b"\0") and _parent(pid) == supervisor
+
+
+def _command(pid: int) -> bytes:
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        parent = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
     except (OSError, ValueError, IndexError):
-        return False
-    return b"workers.process" in command and parent == supervisor
+        return None
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
+from app import points
 from app.errors import ConfigurationError
 from app.fetching import client
 from app.fetching.ledger import LocalLedger
@@ -32,6 +33,7 @@ class Runtime:
     def __init__(self, settings: Settings, *, name: str) -> None:
         if settings.redis_url is None:
             raise ConfigurationError("no broker: start the embedded one or set SCRAPERSKY_REDIS_URL")
+        points.install(settings.test_points)
         broker = settings.redis_url.get_secret_value()
         self.settings = settings
         self.name = f"{name}@{platform.node()}:{os.getpid()}"

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import structlog
 
+from app import points
 from app.errors import Aborted, Postponed, ScanFailed, TookTooLong, Unavailable
 from app.fetching.client import SiteFetcher
 from app.fetching.control import Control
@@ -105,6 +106,7 @@ class _Attempt:
             self._fail(ScanFailed("internal"))
 
     def _work(self) -> None:
+        points.reached("scanning", self._assignment.job_id)
         with closing(self._events()) as events:
             for event in events:
                 self._take(event)

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import click
 
-from app import log
+from app import log, points
 from app import settings as configuration
 from app.cli import listeners, reach
 from app.cli.command import Command
@@ -61,6 +61,7 @@ def dispatcher() -> None:
     settings = _found()
     if settings.redis_url is None:
         raise ConfigurationError("no broker: set SCRAPERSKY_REDIS_URL")
+    points.install(settings.test_points)
     database, queue = Database(settings, "worker"), RedisTaskQueue(settings.redis_url.get_secret_value())
     counted = Meters("dispatcher")
     stopped = threading.Event()

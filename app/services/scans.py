@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, cast
 from uuid import UUID, uuid4
 
+from app import points
 from app.errors import Conflict, ScanFailed
 from app.repositories.hashes import url_key
 from app.repositories.inventory import UrlRow, extras_json
@@ -78,6 +79,8 @@ def claim(
     except Conflict:
         give_back(database, tenant_id=tenant_id, job_id=job_id, dispatch_no=dispatch_no)
         return None
+    if assignment is not None:
+        points.reached("claimed", job_id)
     return assignment
 
 
@@ -290,6 +293,7 @@ class Recorder:
             self._settle_file(uow, file_id, file, landed=rows.count > 0)
             self._record(uow, file_id, file)
             uow.jobs.checkpoint(job, percent=percent(event), stats=asdict(event.stats), lease=self._lease)
+            points.reached("landed", job.id)
             uow.commit()
 
     def _settle_file(self, uow: TenantUnit, file_id: int, file: SitemapFile, *, landed: bool) -> None:
@@ -378,7 +382,9 @@ class Recorder:
             )
             told = {**asdict(event.stats), "urls": urls}
             uow.jobs.complete(job, outcome=event.outcome, stats=told, spent=self._spent())
+            points.reached("finishing", job_id)
             uow.commit()
+        points.reached("finished", job_id)
 
 
 class _Rows:

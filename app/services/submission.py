@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeVar
 
+from app import points
 from app.access import Actor
 from app.errors import FieldError, InvalidInput, InvalidUrl
 from app.queueing import ScanMessage, TaskQueue
@@ -135,6 +136,7 @@ class Submissions:
                 domain=name,
                 batch_id=None,
             )
+            uow.after_commit(lambda: points.reached("submitted", job.id))
             uow.after_commit(lambda: self._queue.publish("single", [message]))
         return _there(uow.jobs.get(job.id))
 

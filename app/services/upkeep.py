@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, cast
 
+from app import points
 from app.queueing import QueueName, ScanMessage, TaskQueue, Waiting
 from app.repositories.queue import DISPATCH_LOCK, REAP_LOCK, SETTLE_LOCK, SWEEP_LOCK, Dispatch
 from app.unit_of_work import Database
@@ -62,6 +63,8 @@ def _publish(queue: TaskQueue, rows: Iterable[Dispatch]) -> None:
             batch_id=row.batch_id,
         )
         messages.setdefault(cast("QueueName", row.queue), []).append(message)
+    if messages:
+        points.reached("dispatched")
     for name, some in sorted(messages.items()):
         queue.publish(name, sorted(some, key=lambda message: message.until))
 

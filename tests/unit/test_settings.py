@@ -37,6 +37,13 @@ def test_without_any_variable_everything_has_a_default(load):
     assert not settings.is_production
 
 
+def test_tests_have_no_way_into_a_production_program(load):
+    points = {"SCRAPERSKY_TEST_POINTS": "tests.chaos.hooks:reached"}
+    assert load(**points).test_points == points["SCRAPERSKY_TEST_POINTS"]
+    with pytest.raises(ConfigurationError, match="SCRAPERSKY_TEST_POINTS"):
+        load(SCRAPERSKY_ENVIRONMENT="production", **EXTERNAL, **points)
+
+
 def test_lists_are_read_from_one_line(load):
     settings = load(
         SCRAPERSKY_ALLOWED_NETWORKS="127.0.0.0/8, ::1/128",

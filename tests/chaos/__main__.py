@@ -1,0 +1,128 @@
+"""`python -m tests.chaos --runs 20`: every scenario again and again with fresh seeds, until each has had its runs.
+
+What came of each run is a line of the results file at once, so a run that is broken off goes on where it was. Recovery
+times are from the fault until the last of what it took was being worked on again; late are those past their promise,
+which on a machine busy with other things says little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import tempfile
+import time
+import traceback
+from collections import defaultdict
+from pathlib import Path
+
+from tests.chaos.arena import Impossible
+from tests.chaos.platforms import Platforms
+from tests.chaos.scenarios import SCENARIOS, Scenario
+
+HEAVY_SHARE = 4  # scenarios that last long run a quarter as often
+
+
+def main() -> int:
+    options = _options()
+    results = Path(options.results)
+    results.parent.mkdir(parents=True, exist_ok=True)
+    chosen = [one for one in SCENARIOS.values() if not options.only or one.name in options.only.split(",")]
+    with Platforms(Path(options.directory or tempfile.mkdtemp(prefix="chaos-runs-"))) as platforms:
+        for one, seed in _due(chosen, results, options.runs, options.seed):
+            told = run(one, seed, platforms)
+            with results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(told) + "\n")
+            _say(told)
+    print(table(_read(results), chosen))
+    return int(any(line["violations"] for line in _read(results)))
+
+
+def run(one: Scenario, seed: int, platforms: Platforms) -> dict:
+    began = time.time()
+    told: dict[str, object] = {"scenario": one.name, "seed": seed, "commit": _commit(), "at": round(began)}
+    told |= {"recovery": None, "late": False, "impossible": None, "violations": []}
+    try:
+        with platforms.used_by(one, seed) as arena:
+            told["recovery"] = one.happens(arena)
+            told["late"] = bool(one.bar and told["recovery"] and told["recovery"] > one.bar)
+    except Impossible as error:
+        told["impossible"] = str(error)
+    except Exception as error:  # whatever goes wrong is a finding
+        told["violations"] = [f"{type(error).__name__}: {error}", traceback.format_exc(limit=-3)]
+    return {**told, "seconds": round(time.time() - began, 1)}
+
+
+def table(lines: list[dict], chosen: list[Scenario]) -> str:
+    """
+    >>> one = Scenario("killed", lambda arena: None)
+    >>> line = {"scenario": "killed", "recovery": 6.21, "late": False, "impossible": None, "violations": []}
+    >>> print(table([line, {**line, "recovery": 5.0}], [one]))
+    | scenario | runs | violations | recovery median | max | late |
+    |---|---|---|---|---|---|
+    | killed | 2 | 0 | 5.6 s | 6.2 s | 0 |
+    """
+    rows = ["| scenario | runs | violations | recovery median | max | late |", "|---|---|---|---|---|---|"]
+    by_name = defaultdict(list)
+    for line in lines:
+        by_name[line["scenario"]].append(line)
+    for one in chosen:
+        ran = [line for line in by_name[one.name] if not line["impossible"]]
+        took = [line["recovery"] for line in ran if line["recovery"] is not None]
+        shown = f"{statistics.median(took):.1f} s | {max(took):.1f} s" if took else "– | –"
+        failed = sum(1 for line in ran if line["violations"])
+        late = sum(1 for line in ran if line["late"])
+        rows.append(f"| {one.name.replace('_', ' ')} | {len(ran)} | {failed} | {shown} | {late} |")
+    return "\n".join(rows)
+
+
+def _due(chosen: list[Scenario], results: Path, runs: int, seed: int | None):
+    """Rounds of all scenarios in random order, so that an evening cut short has seen each of them."""
+    had: dict[str, int] = defaultdict(int)
+    for line in _read(results):
+        had[line["scenario"]] += 1
+    wanted = {one.name: -(-runs // HEAVY_SHARE) if one.heavy else runs for one in chosen}
+    while due := [one for one in chosen if had[one.name] < wanted[one.name]]:
+        random.shuffle(due)
+        due.sort(key=lambda one: bool(one.environment))  # a platform of its own is started last
+        for one in due:
+            had[one.name] += 1
+            yield one, seed if seed is not None else random.SystemRandom().randrange(2**32)
+
+
+def _read(results: Path) -> list[dict]:
+    if not results.exists():
+        return []
+    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+
+
+def _say(told: dict) -> None:
+    recovery = "" if told["recovery"] is None else f", recovered in {told['recovery']:.1f} s"
+    late = " LATE" if told["late"] else ""
+    impossible = f" NOT POSSIBLE HERE: {told['impossible']}" if told["impossible"] else ""
+    print(f"{told['scenario']} (seed {told['seed']}): {told['seconds']:.1f} s{recovery}{late}{impossible}", flush=True)
+    for violation in told["violations"]:
+        print(f"  VIOLATION {violation[:3000]}", flush=True)
+
+
+def _commit() -> str:
+    told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return told.stdout.strip()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument(
+        "--runs", type=int, default=1, help="how often each scenario is to have run, earlier runs counted"
+    )
+    parser.add_argument("--results", default="var/chaos.jsonl", help="where the results are gathered")
+    parser.add_argument("--only", default="", help="names, separated by commas")
+    parser.add_argument("--seed", type=int, help="the same for every run: to see one again")
+    parser.add_argument("--directory", help="for the platforms' data; a temporary one if not given")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,283 @@
+"""A whole platform to be maltreated: real servers and processes, sites, barriers, and the observer beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import redis
+
+from tests.chaos.barriers import Barriers
+from tests.chaos.observer import Observer
+from tests.chaos.sites import Sites
+from tests.running import Stack, running, until
+from tests.site_server import serving
+
+LEASE = 5.0
+SLOTS = 8
+SMALL_DISK = "CHAOS_SMALL_DISK"  # MiB that the database's disk has
+ENVIRONMENT = {
+    "SCRAPERSKY_TEST_POINTS": "tests.chaos.hooks:reached",
+    "SCRAPERSKY_LEASE_SECONDS": str(LEASE),
+    "SCRAPERSKY_WORKER_PROCESSES": "2",
+    "SCRAPERSKY_WORKER_CONCURRENCY": str(SLOTS // 2),
+    "SCRAPERSKY_SINGLE_CONCURRENCY": "2",
+    "SCRAPERSKY_UPKEEP_SECONDS": "0.5",
+    "SCRAPERSKY_RETRY_BASE_SECONDS": "0.2",
+    "SCRAPERSKY_WORKER_MEMORY_MIB": "512",
+    "SCRAPERSKY_STUCK_SECONDS": "15",
+    "SCRAPERSKY_LOGIN_RATE": "1000/minute",
+}
+AUDIT = (Path(__file__).parent / "audit.sql").read_text(encoding="utf-8")
+_names = count(1)
+
+
+class Arena:
+    def __init__(self, stack: Stack, sites: Sites, barriers: Barriers, directory: Path, fetched: list) -> None:
+        self.stack, self.sites, self.barriers, self.directory = stack, sites, barriers, directory
+        self.fetched = fetched  # (host, path) as the sites saw it
+        self.rng = random.Random()
+        self.var = directory / "var"
+        secrets = json.loads((self.var / "secrets.json").read_text(encoding="utf-8"))
+        port = (self.var / "postgres" / "port").read_text(encoding="utf-8").strip()
+        self.database_url = f"postgresql://postgres:{secrets['superuser_password']}@127.0.0.1:{port}/scrapersky"
+        self.environment = json.loads((self.var / "stack.json").read_text(encoding="utf-8"))["environment"]
+        self.broker_url: str = self.environment["SCRAPERSKY_REDIS_URL"]
+        with self.db() as db:
+            if db.execute("SELECT to_regnamespace('chaos') IS NULL").fetchone()[0]:
+                db.execute(AUDIT)
+                db.execute("GRANT USAGE ON SCHEMA chaos TO PUBLIC")
+        self.hosts: list[str] = []
+        self.observer = Observer(
+            url=lambda: stack.url, database=self.database_url, broker=self.broker_url,
+            log=directory / "observer.jsonl", token=lambda: stack.token,
+        )  # fmt: skip
+
+    # A scenario's beginning and end
+
+    def begin(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.hosts = []
+        self.stack.sign_in()
+        self.observer.begin()
+        self.observer.note("begin", seed=seed)
+
+    def settled(self, *, seconds: float = 90, exact: bool = True) -> None:
+        """Wait until all that was accepted has ended, then judge. `exact`: every site was read to its end."""
+        self.sites.gate.set()
+        until(self._at_rest, seconds=seconds, what=lambda: f"all that was accepted ends\n{self.standing()}")
+        expected = {(h, *pair) for h in self.hosts for pair in self.sites.expected(h)} if exact else None
+        with self.db() as db:
+            self.observer.judge(db, hosts=self.hosts, expected=expected)
+            if exact:
+                told = {host: len({url for _, url in self.sites.expected(host)}) for host in self.hosts}
+                self.observer.judge_scans(db, told)
+        assert not self.observer.violations, "\n".join(self.observer.violations)
+
+    def _at_rest(self) -> bool:
+        accepted = self.observer.accepted
+        with suppress(psycopg.Error), self.db() as db:
+            open_batches = db.execute(
+                "SELECT count(*) FROM batch_jobs WHERE id = ANY(%s::uuid[]) AND finished_at IS NULL",
+                [list(accepted.batches)],
+            ).fetchone()[0]
+            open_jobs = db.execute(
+                "SELECT count(*) FROM jobs WHERE id = ANY(%s::uuid[]) AND finished_at IS NULL", [list(accepted.jobs)]
+            ).fetchone()[0]
+            return open_batches == open_jobs == 0
+        return False
+
+    def standing(self) -> str:
+        """For people: what is open, and what the program said last."""
+        try:
+            with self.db() as db:
+                rows = db.execute(
+                    "SELECT number, batch_id, status, waiting_on, attempt, lost, dispatch_no, worker, dispatch_until, "
+                    "lease_until, available_at, now() FROM jobs WHERE finished_at IS NULL ORDER BY number LIMIT 10"
+                ).fetchall()
+        except psycopg.Error as error:
+            rows = [repr(error)]
+        return (
+            "\n".join(map(str, rows))
+            + "\n"
+            + "\n".join(line for line in self.stack.said().splitlines() if "request method=GET" not in line)[-4000:]
+        )
+
+    # Work
+
+    def new_hosts(self, n: int) -> list[str]:
+        tag = f"{next(_names)}-{self.rng.randrange(16**6):06x}"
+        made = [f"s{i}-{tag}.chaos.example" for i in range(n)]
+        self.hosts += made
+        return made
+
+    def submit(self, hosts: Iterable[str], **body: Any) -> str:
+        domains = [f"http://{host}/" for host in hosts]
+        batch_id = self.stack.submit(domains, **body)
+        self.accept(batch_id, len(domains))
+        return batch_id
+
+    def accept(self, batch_id: str, total: int) -> None:
+        self.observer.accepted.batches[batch_id] = total
+        self.observer.note("accepted", batch=batch_id, total=total)
+
+    def single(self, host: str) -> str:
+        job = str(self.stack.call("POST", "/scans", json={"domain": f"http://{host}/"})["id"])
+        self.observer.accepted.jobs.add(job)
+        return job
+
+    def gated(self, n: int, *, inside: int, others: int = 0) -> str:
+        """A batch of which `inside` scans are for certain in the middle of a fetch."""
+        hosts = self.new_hosts(n)
+        self.sites.close_gate(hosts)
+        batch_id = self.submit([*hosts, *self.new_hosts(others)])
+        until(lambda: len(self.sites.inside) >= inside, seconds=60, what=f"{inside} scans inside a fetch")
+        return batch_id
+
+    # What there is to break
+
+    @contextmanager
+    def db(self) -> Iterator[psycopg.Connection]:
+        with psycopg.connect(self.database_url, autocommit=True, connect_timeout=3) as connection:
+            yield connection
+
+    def ask(self, statement: str, *values: Any) -> list[tuple]:
+        with self.db() as db:
+            return db.execute(statement, values or None).fetchall()
+
+    def broker(self) -> redis.Redis:
+        return redis.Redis.from_url(self.broker_url, socket_timeout=3, socket_connect_timeout=2)
+
+    def workers(self, queue: str = "scans") -> list[int]:
+        return [pid for pid in self.stack.workers() if f"--queue={queue}".encode() in _command(pid)]
+
+    def api_processes(self) -> list[int]:
+        return self.stack.api_processes()
+
+    @property
+    def postmaster(self) -> int:
+        return int((self.var / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
+
+    @property
+    def valkey(self) -> int:
+        return int((self.var / "valkey" / "data" / "valkey.pid").read_text())
+
+    @contextmanager
+    def unattended(self) -> Iterator[None]:
+        """Nobody starts again what dies meanwhile."""
+        os.kill(self.stack.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.stack.process.pid, signal.SIGCONT)
+
+    def empty_broker(self) -> None:
+        """Killed, and back with nothing of what it knew."""
+        with self.unattended():
+            os.kill(self.valkey, signal.SIGKILL)
+            shutil.rmtree(self.var / "valkey" / "data" / "appendonlydir", ignore_errors=True)
+        self.broker_back()
+
+    def broker_back(self) -> None:
+        def answers() -> bool:
+            with suppress(redis.RedisError), self.broker() as client:
+                return bool(client.ping())
+            return False
+
+        until(answers, seconds=30, what="the broker is back")
+
+    def database_back(self) -> None:
+        def answers() -> bool:
+            with suppress(psycopg.Error):
+                return bool(self.ask("SELECT true"))
+            return False
+
+        until(answers, seconds=60, what="the database is back")
+
+    def jobs_of(self, pids: Iterable[int]) -> set[str]:
+        """Jobs that these worker processes hold, by what the rows say."""
+        rows = self.ask("SELECT id::text, worker FROM jobs WHERE status = 'running'")
+        return {job for job, worker in rows if int(worker.rsplit(":", 1)[1]) in set(pids)}
+
+    def queued(self) -> set[str]:
+        return {row[0] for row in self.ask("SELECT id::text FROM jobs WHERE status = 'queued'")}
+
+    def recovery(self, jobs: Iterable[str], since: float) -> float:
+        """Seconds until the last of `jobs` was in a worker's hand again (or at its end) after `since`."""
+        jobs = list(jobs)
+        rows = dict(
+            self.ask(
+                "SELECT job_id::text, extract(epoch FROM min(at))::float8 FROM chaos.moves "
+                "WHERE job_id = ANY(%s::uuid[]) AND at > to_timestamp(%s) AND old_status <> new_status "
+                "AND new_status IN ('running', 'complete', 'failed', 'cancelled') GROUP BY 1",
+                jobs,
+                since,
+            )
+        )
+        assert set(rows) == set(jobs), f"never taken up again: {set(jobs) - set(rows)}"
+        return max((at - since for at in rows.values()), default=0.0)
+
+
+@contextmanager
+def arena(directory: Path, **environment: str) -> Iterator[Arena]:
+    directory.mkdir(parents=True, exist_ok=True)
+    sites = Sites()
+    with ExitStack() as undo:
+        # A directory of its own with a short name: a socket's path must not be long.
+        hooks = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
+        barriers = Barriers(hooks)
+        undo.callback(barriers.close)
+        if SMALL_DISK in environment:
+            undo.enter_context(small_disk(directory / "var" / "postgres", int(environment[SMALL_DISK])))
+        server = undo.enter_context(serving(sites, directory, [], tls_hosts={"chaos.example"}))
+        stack = undo.enter_context(
+            running(directory, **{**server.environment, **ENVIRONMENT, "CHAOS_DIRECTORY": str(hooks), **environment})
+        )
+        made = Arena(stack, sites, barriers, directory, server.requests)
+        undo.callback(made.observer.close)
+        yield made
+
+
+class Impossible(Exception):
+    """This machine does not let us do that."""
+
+
+@contextmanager
+def small_disk(directory: Path, mib: int) -> Iterator[None]:
+    directory.mkdir(parents=True, mode=0o700)
+    directory.parent.chmod(0o700)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=0700", "tmpfs", str(directory)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode:
+        raise Impossible(f"no disk of our own: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(directory)], check=False)
+
+
+def during(action: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=action, daemon=True)
+    thread.start()
+    return thread
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

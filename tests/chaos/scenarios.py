@@ -1,0 +1,718 @@
+"""What may happen to a platform at any moment, each as a function that makes it happen.
+
+A scenario leaves everything it accepted at its end, to be judged by the observer, and the platform healthy. It answers
+the seconds until what it broke was being worked on again, or None where that says nothing. `short` ones run with every
+`make test`; `heavy` ones last longer than half a minute.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import requests
+
+from app.queueing import ScanMessage
+from app.redis.queue import RedisTaskQueue
+from tests.chaos.arena import LEASE, SLOTS, SMALL_DISK, Arena, during
+from tests.running import is_alive, until
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    happens: Callable[[Arena], float | None]
+    short: bool = False
+    heavy: bool = False
+    bar: float | None = None  # seconds of recovery that were promised
+    environment: dict[str, str] = field(default_factory=dict)  # a platform of its own, started with this
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(**options):
+    def register(happens):
+        SCENARIOS[happens.__name__] = Scenario(happens.__name__, happens, **options)
+        return happens
+
+    return register
+
+
+# Worker processes
+
+
+@scenario(short=True, bar=LEASE + 5)
+def worker_killed_mid_fetch(arena: Arena) -> float:
+    arena.gated(24, inside=6)
+    held = {host: arena.fetched.count((host, "/index.xml")) for host in arena.sites.inside}
+    pids = arena.workers()
+    since = time.time()
+    kill(pids)
+    lost = arena.jobs_of(pids)
+    assert lost
+    until(lambda: len(set(arena.workers()) - set(pids)) == 2, seconds=30, what="fresh workers")
+    arena.sites.gate.set()
+    arena.settled()
+    # The checkpoint held: what a killed attempt had landed was not fetched again.
+    assert {host: arena.fetched.count((host, "/index.xml")) for host in held} == held
+    return arena.recovery(lost, since)
+
+
+@scenario(bar=LEASE + 5)
+def worker_killed_between_claim_and_first_write(arena: Arena) -> float:
+    return killed_at(arena, "claimed")
+
+
+@scenario(short=True, bar=LEASE + 5)
+def worker_killed_mid_copy(arena: Arena) -> float:
+    """On a second scan of sites that have changed: intervals are closed and opened by what is killed."""
+    hosts = arena.new_hosts(12)
+    arena.submit(hosts)
+    arena.settled()
+    for host in hosts:
+        arena.sites.editions[host] = 1
+    return killed_at(arena, "copied", hosts=hosts)
+
+
+@scenario(bar=LEASE + 5)
+def worker_killed_between_landing_and_commit(arena: Arena) -> float:
+    return killed_at(arena, "landed")
+
+
+@scenario(bar=LEASE + 5)
+def worker_killed_before_the_last_commit(arena: Arena) -> float:
+    return killed_at(arena, "finishing")
+
+
+@scenario(short=True, bar=LEASE + 5)
+def worker_killed_between_commit_and_exit(arena: Arena) -> float:
+    return killed_at(arena, "finished")
+
+
+@scenario(bar=LEASE + 5)
+def a_worker_killed_over_and_over(arena: Arena) -> float | None:
+    """Anywhere: the seed decides when."""
+    arena.submit(arena.new_hosts(60))
+    for _ in range(4):
+        time.sleep(arena.rng.uniform(0.1, 1.5))  # the fault's own time, not something waited for
+        if alive := arena.workers():
+            kill([arena.rng.choice(alive)])
+    arena.settled()
+    return None
+
+
+@scenario(short=True)
+def a_frozen_worker_wakes_after_its_lease(arena: Arena) -> None:
+    """Its host stood still: the supervisor too. Its jobs are with others; what it still writes is refused."""
+    arena.gated(SLOTS, inside=SLOTS)
+    frozen = arena.rng.choice(arena.workers())
+    lost = arena.jobs_of([frozen])
+    with arena.unattended():
+        os.kill(frozen, signal.SIGSTOP)
+        since = time.time()
+        until(lambda: _taken_from(arena, frozen, lost), seconds=30, what="other workers took its jobs")
+        arena.sites.gate.set()  # its answers wait in its sockets
+        os.kill(frozen, signal.SIGCONT)
+        until(lambda: not arena.jobs_of([frozen]), seconds=30, what="it holds nothing")
+    arena.settled()
+    arena.observer.note("frozen", seconds=time.time() - since)
+
+
+@scenario()
+def term_during_work(arena: Arena) -> float:
+    """A worker that is asked to go puts its scans back: none is lost, and nobody waits for a lease."""
+    arena.gated(24, inside=SLOTS)
+    pids = arena.workers()
+    held = arena.jobs_of(pids)
+    since = time.time()
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    until(lambda: not any(map(is_alive, pids)), seconds=40, what="they have gone")
+    arena.sites.gate.set()
+    arena.settled()
+    assert arena.ask("SELECT count(*) FROM jobs WHERE id = ANY(%s::uuid[]) AND lost > 0", list(held)) == [(0,)]
+    return arena.recovery(held, since)
+
+
+@scenario(bar=LEASE + 5)
+def a_second_term(arena: Arena) -> float:
+    """It insists: the process ends at once, and the lease does the rest."""
+    arena.gated(24, inside=SLOTS)
+    pids = arena.workers()
+    held = arena.jobs_of(pids)
+    since = time.time()
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    time.sleep(arena.rng.uniform(0.2, 1.0))
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    until(lambda: not any(map(is_alive, pids)), seconds=40, what="they have gone")
+    arena.observer.note("gone", seconds=time.time() - since)
+    arena.sites.gate.set()
+    arena.settled()
+    return arena.recovery(held, since)
+
+
+@scenario(short=True)
+def a_rolling_restart(arena: Arena) -> None:
+    """One worker process after the other, under load."""
+    batch_id = arena.submit(arena.new_hosts(120))
+    there = arena.stack.workers()
+    for pid in there:
+        os.kill(pid, signal.SIGTERM)
+        until(lambda pid=pid: not is_alive(pid), seconds=40, what="it has gone")
+        until(lambda: len(arena.stack.workers()) == len(there), seconds=40, what="its successor is there")
+    arena.settled()
+    assert arena.ask("SELECT count(*) FROM jobs WHERE batch_id = %s AND lost > 0", batch_id) == [(0,)]
+
+
+# The API and the dispatchers
+
+
+@scenario(short=True, bar=10)
+def api_killed_between_commit_and_send(arena: Arena) -> float:
+    host = arena.new_hosts(1)[0]
+    key = f"once-{host}"
+    with arena.barriers.armed("submitted", by="gunicorn"):
+        asking = during(lambda: _post_scan(arena, host, key))
+        arrival = arena.barriers.wait()
+        since = time.time()
+        arrival.kill()
+        asking.join(30)
+    until(lambda: _answers(arena), seconds=30, what="the API is back")
+    [again] = [_post_scan(arena, host, key)]
+    assert again is not None
+    assert again.status_code == 202
+    assert again.json()["id"] == arrival.job
+    arena.observer.accepted.jobs.add(arrival.job)
+    arena.settled()
+    return arena.recovery([arrival.job], since)
+
+
+@scenario(bar=10)
+def api_killed_under_load_between_commit_and_send(arena: Arena) -> float:
+    """The same while the batch queue is never empty."""
+    arena.submit(arena.new_hosts(300))
+    return api_killed_between_commit_and_send(arena)
+
+
+@scenario(short=True, bar=10)
+def dispatcher_killed_between_commit_and_send(arena: Arena) -> float:
+    with arena.barriers.armed("dispatched"):
+        arena.submit(arena.new_hosts(12))
+        arrival = arena.barriers.wait()
+        unsent = arena.queued()
+        since = time.time()
+        arrival.kill()
+    assert unsent
+    arena.settled()
+    return arena.recovery(unsent, since)
+
+
+@scenario()
+def more_dispatchers_than_wanted(arena: Arena) -> None:
+    """Each worker process is one anyway; two more run beside them, without a pause."""
+    with arena.stack.beside("dispatcher", SCRAPERSKY_UPKEEP_SECONDS="0.05") as first:
+        with arena.stack.beside("dispatcher", SCRAPERSKY_UPKEEP_SECONDS="0.05") as second:
+            arena.submit(arena.new_hosts(150))
+            arena.settled()
+            assert first.poll() is second.poll() is None
+
+
+# Messages
+
+
+@scenario(short=True)
+def every_message_three_times_and_stale_ones(arena: Arena) -> None:
+    arena.submit(arena.new_hosts(80))
+    queue = RedisTaskQueue(arena.broker_url)
+    try:
+        sent: set[tuple[str, int]] = set()
+        until(lambda: _again(arena, queue, sent), seconds=60, what=arena.standing)
+    finally:
+        queue.close()
+    arena.settled()
+
+
+@scenario(short=True, bar=10)
+def flushall_with_a_full_window(arena: Arena) -> float:
+    arena.gated(60, inside=SLOTS)
+    until(lambda: len(arena.queued()) >= SLOTS, seconds=30, what="a full window")
+    lost = arena.queued()
+    since = time.time()
+    with arena.broker() as client:
+        client.flushall()
+    arena.sites.gate.set()
+    arena.settled()
+    return arena.recovery(lost, since)
+
+
+# The broker
+
+
+@scenario(short=True)
+def broker_killed_and_back_empty_when_idle(arena: Arena) -> None:
+    arena.empty_broker()
+    arena.submit(arena.new_hosts(10))
+    arena.single(arena.new_hosts(1)[0])
+    arena.settled()
+
+
+@scenario(bar=10)
+def broker_killed_and_back_empty_in_flight(arena: Arena) -> float:
+    arena.gated(60, inside=SLOTS)
+    lost = arena.queued()
+    arena.empty_broker()
+    since = time.time()
+    arena.sites.gate.set()
+    arena.settled()
+    return arena.recovery(lost, since)
+
+
+@scenario()
+def broker_killed_three_times_in_five_seconds(arena: Arena) -> None:
+    arena.submit(arena.new_hosts(100))
+    for _ in range(3):
+        with suppress(ProcessLookupError, FileNotFoundError):
+            os.kill(arena.valkey, signal.SIGKILL)
+        time.sleep(arena.rng.uniform(1.0, 1.7))
+    arena.broker_back()
+    arena.settled()
+
+
+@scenario(heavy=True)
+def broker_frozen_for_a_minute(arena: Arena) -> None:
+    arena.submit(arena.new_hosts(40))
+    frozen = arena.valkey
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        _api_answers_meanwhile(arena, seconds=60)
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    arena.broker_back()
+    arena.settled()
+
+
+@scenario()
+def broker_paused(arena: Arena) -> None:
+    """CLIENT PAUSE: it takes connections and answers nobody."""
+    arena.submit(arena.new_hosts(40))
+    with arena.broker() as client:
+        client.execute_command("CLIENT", "PAUSE", 8_000, "ALL")
+    _api_answers_meanwhile(arena, seconds=7)
+    arena.broker_back()
+    arena.settled()
+
+
+@scenario(short=True)
+def broker_out_of_memory(arena: Arena) -> None:
+    with arena.broker() as client:
+        client.config_set("maxmemory", "1")
+        try:
+            arena.submit(arena.new_hosts(30))
+            arena.single(arena.new_hosts(1)[0])
+            time.sleep(3)  # the fault's own time
+            _api_answers_meanwhile(arena, seconds=2)
+        finally:
+            client.config_set("maxmemory", "0")
+    arena.settled()
+
+
+# The database
+
+
+@scenario(short=True)
+def postgres_stopped_at_once_mid_write(arena: Arena) -> None:
+    with arena.barriers.armed("landed"):
+        arena.submit(arena.new_hosts(30))
+        arrival = arena.barriers.wait()
+        os.kill(arena.postmaster, signal.SIGQUIT)
+    arrival.order()
+    arena.database_back()
+    arena.settled()
+
+
+@scenario()
+def all_backends_terminated_in_a_loop(arena: Arena) -> None:
+    arena.submit(arena.new_hosts(80))
+    enough = time.monotonic() + 5
+    while time.monotonic() < enough:
+        arena.ask(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+            "WHERE usename LIKE 'scrapersky%%' AND datname = current_database()"
+        )
+        time.sleep(arena.rng.uniform(0.05, 0.5))
+    arena.settled()
+
+
+@scenario(heavy=True)
+def postgres_away_longer_than_the_lease(arena: Arena) -> None:
+    arena.gated(20, inside=SLOTS)
+    with arena.unattended():
+        os.kill(arena.postmaster, signal.SIGQUIT)
+        time.sleep(LEASE + 3)
+    arena.sites.gate.set()
+    arena.database_back()
+    arena.settled()
+
+
+# Owners' wishes, and what they send
+
+
+@scenario(short=True)
+def pause_resume_cancel_under_load(arena: Arena) -> None:
+    _pause_resume_cancel(arena, 5_000)
+
+
+@scenario(heavy=True)
+def pause_resume_cancel_of_a_large_batch(arena: Arena) -> None:
+    _pause_resume_cancel(arena, LARGE)
+
+
+@scenario(short=True)
+def an_upload_broken_off_and_sent_again(arena: Arena) -> None:
+    _upload_twice(arena, 5_000)
+
+
+@scenario(heavy=True)
+def a_large_upload_broken_off_and_sent_again(arena: Arena) -> None:
+    _upload_twice(arena, LARGE)
+
+
+@scenario()
+def api_killed_while_it_takes_an_upload_in(arena: Arena) -> None:
+    """Between the rows and their commit: nothing is there; the retry makes all of it, once."""
+    lines = [f"http://u{n}-{arena.rng.randrange(16**6):06x}.chaos.example/" for n in range(2_000)]
+    key = f"upload-{arena.rng.randrange(16**8):08x}"
+    with arena.barriers.armed("copied", by="gunicorn"):
+        asking = during(lambda: _upload(arena, lines, key))
+        arena.barriers.wait().kill()
+        asking.join(60)
+    until(lambda: _answers(arena), seconds=30, what="the API is back")
+    _taken_once(arena, lines, key)
+    arena.settled(exact=False)
+
+
+@scenario()
+def one_key_sent_by_many_at_once(arena: Arena) -> None:
+    host = arena.new_hosts(1)[0]
+    answers: list[requests.Response | None] = []
+    threads = [during(lambda: answers.append(_post_scan(arena, host, f"many-{host}"))) for _ in range(12)]
+    for thread in threads:
+        thread.join(60)
+    ids = {a.json()["id"] for a in answers if a is not None and a.status_code == 202}
+    assert len(ids) == 1
+    assert {a.status_code for a in answers if a is not None} <= {202, 409}
+    arena.observer.accepted.jobs |= ids
+    arena.settled()
+    assert arena.ask("SELECT count(*) FROM jobs j JOIN domains d ON d.id = j.domain_id WHERE host = %s", host) == [(1,)]
+
+
+# The whole platform
+
+
+@scenario()
+def the_platform_stops_and_starts(arena: Arena) -> None:
+    """SIGTERM to `manage.py up` under load: what was begun goes on where it was, and nothing counts as lost."""
+    batch_id = arena.submit(arena.new_hosts(60))
+    time.sleep(arena.rng.uniform(0.2, 2.0))
+    arena.stack.restart()
+    arena.settled()
+    assert arena.ask("SELECT count(*) FROM jobs WHERE batch_id = %s AND lost > 0", batch_id) == [(0,)]
+
+
+@scenario()
+def the_platform_is_killed_and_starts(arena: Arena) -> None:
+    """SIGKILL to it; its servers and processes go with it."""
+    arena.submit(arena.new_hosts(60))
+    time.sleep(arena.rng.uniform(0.2, 2.0))
+    arena.stack.restart(signal.SIGKILL)
+    arena.settled()
+
+
+@scenario(environment={"CHAOS_CLOCKS": "scans-1:3600,scans-2:-3600,single:-3600"})
+def clocks_an_hour_apart(arena: Arena) -> float:
+    """One worker's clock is an hour ahead, one's an hour behind; one dies, the broker forgets."""
+    arena.gated(24, inside=SLOTS)
+    pid = arena.rng.choice(arena.workers())
+    kill([pid])
+    since, lost = time.time(), arena.jobs_of([pid])
+    with arena.broker() as client:
+        client.flushall()
+    arena.sites.gate.set()
+    arena.single(arena.new_hosts(1)[0])
+    arena.settled()
+    return arena.recovery(lost, since)
+
+
+@scenario(heavy=True)
+def an_old_snapshot_held_open(arena: Arena) -> None:
+    """Nothing that dies can be cleared away, while rows are updated 300,000 times; work goes on all the same."""
+    with arena.db() as holder, arena.db() as busy:
+        holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        holder.execute("SELECT count(*) FROM jobs")
+        batch_id = arena.submit(arena.new_hosts(300))
+        arena.stack.call("POST", f"/batches/{batch_id}/pause")
+        for _ in range(1_000):
+            busy.execute("UPDATE jobs SET updated_at = now() WHERE batch_id = %s", [batch_id])
+        arena.stack.call("POST", f"/batches/{batch_id}/resume")
+        arena.settled(seconds=150)
+        holder.execute("ROLLBACK")
+
+
+@scenario(environment={SMALL_DISK: "400"})
+def the_databases_disk_is_full(arena: Arena) -> None:
+    """Full under load, until there is room again."""
+    arena.submit(arena.new_hosts(40))
+    disk = arena.var / "postgres"
+    ballast = disk / "ballast"
+    room = os.statvfs(disk)
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize - (1 << 20))
+    _post_batch(arena, 40)
+    time.sleep(arena.rng.uniform(5, 10))  # the fault's own time
+    ballast.unlink()
+    arena.database_back()
+    until(lambda: _answers(arena), seconds=60, what="the API is back")
+    arena.submit(arena.new_hosts(5))
+    arena.settled(seconds=150, exact=False)
+
+
+# Poison
+
+
+@scenario(heavy=True)
+def a_job_that_exits_its_process(arena: Arena) -> None:
+    poisoned(arena, "exit")
+
+
+@scenario(heavy=True)
+def a_job_that_eats_memory(arena: Arena) -> None:
+    poisoned(arena, "memory")
+
+
+@scenario(heavy=True)
+def a_job_that_never_returns(arena: Arena) -> None:
+    poisoned(arena, "spin")
+
+
+@scenario(heavy=True)
+def a_job_that_blocks_every_thread(arena: Arena) -> None:
+    poisoned(arena, "block")
+
+
+# How it is done
+
+
+LARGE = int(os.environ.get("CHAOS_LARGE", "100000"))  # lines
+
+
+def poisoned(arena: Arena, poison: str) -> None:
+    """One job of a batch ends the process that works on it, each time. It fails; nobody else does."""
+    hosts = arena.new_hosts(30)
+    victim = arena.rng.choice(hosts)
+    arena.hosts.remove(victim)
+
+    def order(arrival) -> str:
+        [(host,)] = arena.ask(
+            "SELECT host FROM jobs j JOIN domains d ON d.id = j.domain_id WHERE j.id = %s", arrival.job
+        )
+        return poison if host == victim else "go"
+
+    with arena.barriers.answering("scanning", order):
+        batch_id = arena.submit(hosts)
+        arena.settled(seconds=240)
+    ends = arena.ask(
+        "SELECT host, j.status, error_code FROM jobs j JOIN domains d ON d.id = j.domain_id WHERE batch_id = %s",
+        batch_id,
+    )
+    assert [row for row in ends if row[1] != "complete"] == [(victim, "failed", "worker_lost")]
+    arena.hosts.append(victim)
+    arena.stack.call("POST", f"/batches/{batch_id}/retry")  # cured
+    arena.settled()
+    assert arena.stack.call("GET", f"/batches/{batch_id}")["status"] == "complete"
+
+
+def _post_batch(arena: Arena, size: int) -> None:
+    """Maybe it is taken, maybe not; if it is, it counts."""
+    domains = [f"http://{host}/" for host in arena.new_hosts(size)]
+    try:
+        answer = requests.post(
+            f"{arena.stack.url}/api/v2/batches", json={"domains": domains},
+            headers={"Authorization": f"Bearer {arena.stack.token}"}, timeout=60,
+        )  # fmt: skip
+    except requests.RequestException:
+        return
+    if answer.status_code == 202:
+        arena.accept(answer.json()["id"], size)
+    else:
+        assert answer.status_code in (500, 503), answer.text
+
+
+def kill(pids) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def killed_at(arena: Arena, point: str, *, hosts: list[str] | None = None) -> float:
+    """A worker process dies at `point`, with whatever its other threads had in hand."""
+    with arena.barriers.armed(point):
+        arena.submit(hosts if hosts is not None else arena.new_hosts(16))
+        arrival = arena.barriers.wait()
+        since = time.time()
+        arrival.kill()
+        lost = arena.jobs_of([arrival.pid])
+    arena.settled()
+    return arena.recovery(lost, since)
+
+
+def _taken_from(arena: Arena, pid: int, jobs: set[str]) -> bool:
+    """Whether each of `jobs` is in somebody else's hands by now, or at its end."""
+    rows = arena.ask("SELECT status, worker FROM jobs WHERE id = ANY(%s::uuid[])", list(jobs))
+    return not any(worker.endswith(f":{pid}") for status, worker in rows if status in ("running", "pending"))
+
+
+def _post_scan(arena: Arena, host: str, key: str) -> requests.Response | None:
+    try:
+        return requests.post(
+            f"{arena.stack.url}/api/v2/scans",
+            json={"domain": f"http://{host}/"},
+            headers={"Authorization": f"Bearer {arena.stack.token}", "Idempotency-Key": key},
+            timeout=60,
+        )
+    except requests.RequestException:
+        return None
+
+
+def _answers(arena: Arena) -> bool:
+    try:
+        return requests.get(f"{arena.stack.url}/health/ready", timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
+def _again(arena: Arena, queue: RedisTaskQueue, sent: set[tuple[str, int]]) -> bool:
+    """Each dispatch's message twice more, and those of the dispatch before it and one that never was."""
+    for tenant, job, number, limit in arena.ask(
+        "SELECT tenant_id, id, dispatch_no, extract(epoch FROM coalesce(dispatch_until, now()))::float8 FROM jobs "
+        "WHERE status IN ('queued', 'running')"
+    ):
+        if (job, number) not in sent:
+            sent.add((job, number))
+            queue.publish(
+                "scans",
+                [
+                    ScanMessage(
+                        tenant_id=tenant, job_id=job, dispatch_no=no, until=limit, domain="again", batch_id=None
+                    )
+                    for no in (number, number, number - 1, number + 1)
+                ],
+            )
+    return arena._at_rest()
+
+
+def _api_answers_meanwhile(arena: Arena, *, seconds: float) -> None:
+    """Reading and submitting go on, each answer within the time a broker that says nothing may cost."""
+    enough = time.monotonic() + seconds
+    slowest = 0.0
+    while time.monotonic() < enough:
+        host = arena.new_hosts(1)[0]
+        began = time.monotonic()
+        arena.single(host)
+        slowest = max(slowest, time.monotonic() - began)
+        time.sleep(1)
+    arena.observer.note("submitting meanwhile", slowest=slowest)
+    assert max(slowest, arena.observer.slowest) <= API_SECONDS, (slowest, arena.observer.slowest)
+
+
+API_SECONDS = 12.0  # two tries of five seconds each, and a little
+
+
+def _pause_resume_cancel(arena: Arena, size: int) -> None:
+    lines = [f"http://p{n}-{arena.rng.randrange(16**6):06x}.chaos.example/" for n in range(size)]
+    answer = _upload(arena, lines, None)
+    assert answer is not None and answer.status_code == 202, answer
+    batch_id = answer.json()["id"]
+    arena.accept(batch_id, size)
+    path = f"/batches/{batch_id}"
+    until(lambda: _count(arena, batch_id, "complete") > 5, seconds=60, what="it is being worked on")
+    assert arena.stack.call("POST", f"{path}/pause")["status"] == "paused"
+    until(lambda: not _count(arena, batch_id, "queued", "running"), seconds=30, what="nothing of it is worked on")
+    before = _claims(arena, batch_id)
+    time.sleep(1.5)  # three rounds of upkeep in which nothing may happen
+    assert _claims(arena, batch_id) == before
+    assert arena.stack.call("POST", f"{path}/resume")["status"] == "running"
+    done = _count(arena, batch_id, "complete")
+    until(lambda: _count(arena, batch_id, "complete") > done, seconds=30, what="it goes on")
+    since = time.monotonic()
+    arena.stack.call("POST", f"{path}/cancel")
+    until(lambda: not _count(arena, batch_id, "queued", "running"), seconds=30, what="nothing of it is worked on")
+    arena.observer.note("cancel effective", seconds=time.monotonic() - since)
+    arena.settled(seconds=300, exact=False)
+    counts = arena.stack.call("GET", path)["counts"]
+    assert counts["cancelled"] + counts["complete"] == size, counts
+
+
+def _count(arena: Arena, batch_id: str, *statuses: str) -> int:
+    counts = arena.stack.call("GET", f"/batches/{batch_id}")["counts"]
+    return sum(counts[status] for status in statuses)
+
+
+def _claims(arena: Arena, batch_id: str) -> int:
+    return arena.ask("SELECT sum(dispatch_no) FROM jobs WHERE batch_id = %s", batch_id)[0][0]
+
+
+def _upload(arena: Arena, lines: list[str], key: str | None, *, break_off: int | None = None):
+    """Send a list as text, line by line; `break_off` hangs up after so many."""
+
+    def body():
+        for number, line in enumerate(lines):
+            if number == break_off:
+                raise ConnectionAbortedError
+            yield f"{line}\n".encode()
+
+    headers = {"Authorization": f"Bearer {arena.stack.token}", "Content-Type": "text/plain"}
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    try:
+        return requests.post(f"{arena.stack.url}/api/v2/batches", data=body(), headers=headers, timeout=600)
+    except (requests.RequestException, ConnectionAbortedError):
+        return None
+
+
+def _upload_twice(arena: Arena, size: int) -> None:
+    tag = f"{arena.rng.randrange(16**6):06x}"
+    lines = [f"http://u{n}-{tag}.chaos.example/" for n in range(size)]
+    key = f"upload-{tag}"
+    assert _upload(arena, lines, key, break_off=arena.rng.randrange(1, size)) is None
+    _taken_once(arena, lines, key)
+    arena.settled(seconds=300, exact=False)
+
+
+def _taken_once(arena: Arena, lines: list[str], key: str) -> None:
+    """Sent until it is answered, and once more: one batch of all the lines. Then it is cancelled, to spare the time."""
+    answers = []
+
+    def taken() -> bool:
+        answer = _upload(arena, lines, key)
+        if answer is not None and answer.status_code == 202:
+            answers.append(answer)
+        elif answer is not None:
+            assert answer.status_code in (409, 503), answer.text
+        return len(answers) == 2
+
+    until(taken, seconds=300, what="the upload is taken")
+    first, second = (answer.json()["id"] for answer in answers)
+    assert first == second
+    arena.accept(first, len(lines))
+    tag = lines[0].split("-")[-1].split(".")[0]
+    [(found,)] = arena.ask("SELECT count(*) FROM jobs WHERE batch_id = %s", first)
+    assert found == len(lines), (tag, found)
+    arena.stack.call("POST", f"/batches/{first}/cancel")
