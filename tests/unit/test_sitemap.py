@@ -105,9 +105,14 @@ def test_what_is_no_sitemap_says_so_and_invents_nothing(body, kind):
         '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/hostname">]>',
         '<!DOCTYPE x [<!ENTITY % p SYSTEM "http://127.0.0.1/p"> %p;]>',
         '<!DOCTYPE x [<!ENTITY a "]>"> ]>',
+        '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]>',
+        '<!DOCTYPE x [<!ELEMENT x ANY><!-- ]> --><!ENTITY a PUBLIC "p" "http://127.0.0.1/">]>',
+        '<!DOCTYPE x SYSTEM "http://127.0.0.1/x.dtd" [<!ENTITY % a "<!ENTITY b \'c\'>"> %a;]>',
+        "<!doctype X\n[\n<!ENTITY\na\n'z'>\n]\n>",
+        "<!DOCTYPE x [ <!ENTIT ]>",
     ],
 )
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
 def test_declared_entities_are_refused_in_any_encoding(doctype, encoding):
     body = f"{doctype}<urlset {NS}><url><loc>{A}</loc></url><url><loc>&a;</loc></url></urlset>"
     entries, parsed = read(body.encode(encoding))
@@ -115,8 +120,22 @@ def test_declared_entities_are_refused_in_any_encoding(doctype, encoding):
     assert "xml_dtd_refused" in parsed.problem.detail
 
 
-def test_a_doctype_without_entities_is_harmless():
-    assert urls(f"<!DOCTYPE urlset>{urlset(A)}") == [A]
+@pytest.mark.parametrize(
+    "doctype",
+    [
+        "<!DOCTYPE urlset>",
+        '<!DOCTYPE urlset SYSTEM "http://127.0.0.1/sitemap.dtd">',  # named, and never asked for
+        '<!DOCTYPE urlset PUBLIC "-//X//Y" "file:///etc/passwd" [<!ELEMENT urlset ANY><!ATTLIST urlset a CDATA "b">]>',
+        "<!DOCTYPE urlset [ %undeclared; ]>",
+    ],
+)
+def test_a_doctype_without_entities_is_harmless(doctype):
+    assert urls(f"{doctype}{urlset(A)}") == [A]
+
+
+def test_a_declaration_of_entities_where_none_may_stand_declares_nothing():
+    body = f"<urlset><!DOCTYPE x [<!ENTITY a 'z'>]><url><loc>{A}/&a;</loc></url></urlset>"
+    assert urls(body) == [f"{A}/&a;"]
 
 
 # gzip
@@ -370,6 +389,15 @@ def test_a_truncated_document_never_gives_half_a_url():
             f"https://example.com/{name}" for name in ("one", "two", "three")[: len(entries)]
         ]
         assert not parsed.complete
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32-be"])
+def test_one_octet_at_a_time(encoding):
+    body = f"\n{urlset(f'{A}?a&b', f'{B}/é')}<!-- -->".encode(encoding)
+    for data in (body, gzip.compress(body)):
+        parsed = parse((data[n : n + 1] for n in range(len(data))), url=URL)
+        assert [entry.listed for entry in parsed] == [f"{A}?a&b", f"{B}/é"]
+        assert parsed.complete
 
 
 def test_the_transfer_ended_early():
