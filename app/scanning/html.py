@@ -22,7 +22,9 @@ from app.scanning.values import Problem
 
 Element = Any  # lxml's stubs know neither its iterators nor its XPath results precisely
 
-MAX_ATTRIBUTES: Final = 2_000  # of one tag: libxml2 needs quadratic time for them
+MAX_ATTRIBUTES: Final = 500  # of one tag: libxml2 needs quadratic time for them
+MAX_TAGS: Final = 300_000  # a tree takes some 300 bytes an element
+MAX_VALUES: Final = 500_000  # signs of equality: 250 bytes an attribute
 TRUSTED_BYTES: Final = 16 * 1024  # too short to hold enough attributes to matter
 MAX_NODES: Final = 2_000  # of one kind of element in the head that are looked at
 MAX_TEXT: Final = 1_000_000  # characters of visible text that are searched
@@ -156,7 +158,9 @@ def _as_ascii(head: bytes) -> bytes:
 def parse(body: bytes, *, url: str, content_type: str | None = None) -> Document | None:
     """Read a page into a tree; None if there is nothing to make a tree of."""
     markup = decode(body, content_type, url=url).replace("\x00", "")
-    data, overloaded = _without_monster_tags(markup.encode("utf-8", "replace"))
+    data, overgrown = _within_bounds(markup.encode("utf-8", "replace"))
+    data, overloaded = _without_monster_tags(data)
+    overloaded = overloaded or overgrown
     parser = etree.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=False, no_network=True)
     if overloaded and not data.strip():
         data = b"<html></html>"  # nothing before the tag: there is a page all the same, of which nothing was read
@@ -188,6 +192,23 @@ def _base(root: Element, url: str) -> str:
 _ATTRIBUTE: Final = rb"[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>\"'][^\s>]*+|))?+"
 _LONG_TAG: Final = re.compile(rb"<[A-Za-z][^\s/>]*+((?:" + _ATTRIBUTE + rb"){%d})" % MAX_ATTRIBUTES)
 _TAG: Final = re.compile(rb"<[A-Za-z][^\s/>]*+(?:" + _ATTRIBUTE + rb")*+")
+
+
+_OPENING: Final = re.compile(rb"<[A-Za-z]")
+_EQUALS: Final = re.compile(rb"=")
+
+
+def _within_bounds(data: bytes) -> tuple[bytes, Problem | None]:
+    """Cut a document whose tree would take hundreds of megabytes. Counted is whatever looks like a tag or a value."""
+    end = len(data)
+    for mark, pattern, most in ((b"<", _OPENING, MAX_TAGS), (b"=", _EQUALS, MAX_VALUES)):
+        if data.count(mark) > most:
+            found = next(islice(pattern.finditer(data), most, None), None)
+            end = min(end, found.start() if found else end)
+    if end == len(data):
+        return data, None
+    line = data.count(b"\n", 0, end) + 1
+    return data[:end], Problem("html_limit", "there are too many tags; the rest was not read", line)
 
 
 def _without_monster_tags(data: bytes) -> tuple[bytes, Problem | None]:

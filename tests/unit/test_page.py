@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.scanning import page
+from app.scanning import html, page
 from app.scanning.values import Limits, Page
 
 URL = "https://www.example.com/"
@@ -345,12 +345,31 @@ def test_a_page_that_begins_with_such_a_tag_is_partial_not_empty():
         ("<p>x<a hr\x00ef=/after>x</a>", False),
         ("<p>" + "< " * 1_000_000 + "<a href=/after>x</a>", False),
         ("<p>" + "&" * 4_000_000 + "<a href=/after>x</a>", False),
-        ("<i></i>" * 300_000 + "<a href=/after>x</a>", False),
+        ("<i></i>" * 290_000 + "<a href=/after>x</a>", False),
+        ("<p " + " ".join(f"a{i}=1" for i in range(490)) + "><a href=/after>x</a>", False),
     ],
 )
 def test_large_and_odd_markup_is_read_to_its_end(markup, partial):
     found = read(markup)
     assert (found.links, found.partial) == ([URL + "after"], partial)
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "<p>x" * 2_000_000,
+        "<br>y" * 1_600_000,
+        "<a href=/x></a>" * 500_000,
+        f"<p {' '.join(f'a{i:x}=1' for i in range(400))}>" * 3_000,
+    ],
+    ids=["elements", "void elements", "links", "attributes"],
+)
+def test_a_tree_that_would_fill_the_memory_is_cut_and_says_so(bomb):
+    document = html.parse(f"<title>T</title>{bomb}".encode(), url=URL)
+    assert document is not None
+    assert document.problem is not None
+    assert document.problem.code == "html_limit"
+    assert sum(1 + len(node.attrib) for node in document.root.iter()) <= html.MAX_TAGS + html.MAX_VALUES + 10
 
 
 @pytest.mark.parametrize("opened", ["<!-- ", "<script>", "<style>", "<textarea>", "<a title='", "<plaintext>"])
