@@ -91,6 +91,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.pending_conns.append(connection)
         readable = partial(self.on_pending_socket_readable, connection)
         self.poller.register(client, selectors.EVENT_READ, readable)
+        if self.nr_conns >= self.worker_connections:
+            self._hang_up_on_oldest()
+
+    def _hang_up_on_oldest(self) -> None:
+        """Of those that have said nothing yet: else the loop would accept no one until they do."""
+        oldest = self.pending_conns.popleft()
+        self.poller.unregister(oldest.sock)
+        self.nr_conns -= 1
+        oldest.close()
 
     def handle(self, conn: Connection) -> Any:
         keep = super().handle(conn)

@@ -13,16 +13,20 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.parts import Parts
+from app.settings import Settings
 from app.stack.server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 THREADS = 2
 CROWD = 6
+PLACES = 20
 LARGE = 32 << 20
 
 CONFIGURATION = """
 from app.stack import receiving
-receiving.FIRST_BYTE_SECONDS = receiving.REQUEST_SECONDS = receiving.ANSWER_SECONDS = 0.5
+receiving.REQUEST_SECONDS = receiving.ANSWER_SECONDS = 0.5
+receiving.FIRST_BYTE_SECONDS = 600
 receiving.LINGER_SECONDS = 0.1
 receiving.LEAST_RATE = 64 << 20
 """
@@ -41,7 +45,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     (directory / "conf.py").write_text(CONFIGURATION)
     (directory / "tiny.py").write_text(APPLICATION)
     program = [sys.executable, "-m", "gunicorn", "tiny:app", "--config", str(directory / "conf.py")]
-    options = [f"--bind=127.0.0.1:{number}", "--worker-class=app.stack.receiving.Worker", f"--threads={THREADS}"]
+    ours = [option for option in Parts(Settings(_env_file=None), {}).gunicorn() if "worker-class" in option]  # type: ignore[call-arg]
+    options = [f"--bind=127.0.0.1:{number}", *ours, f"--threads={THREADS}", f"--worker-connections={PLACES}"]
     quiet = ["--no-control-socket", "--log-level=warning", f"--pythonpath={ROOT},{directory}", "--timeout=120"]
     process = subprocess.Popen([*program, *options, *quiet], cwd=ROOT)
     try:
@@ -67,7 +72,6 @@ def ask(port: int, body: bytes | None = None) -> bytes:
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 BEGINNINGS = {
-    "says nothing": b"",
     "half a head": b"GET / HTTP/1.1\r\nX: ",
     "half a body": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\nhalf",
     "chunks": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
@@ -87,6 +91,17 @@ def test_a_crowd_that_waits_holds_no_one_up(port: int, beginning: bytes) -> None
             assert _is_let_go(one)
     finally:
         for one in crowd:
+            one.close()
+
+
+def test_those_who_say_nothing_make_room_for_those_who_do(port: int) -> None:
+    """More of them than there are places for connections, and long before their time is over."""
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(2 * PLACES)]
+    try:
+        assert [ask(port) for _ in range(3)] == [b"0"] * 3
+        assert all(_is_let_go(one) for one in silent[:PLACES])
+    finally:
+        for one in silent:
             one.close()
 
 
