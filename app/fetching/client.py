@@ -25,7 +25,7 @@ from app.fetching.deadline import Lifeline, Watchdog
 from app.fetching.exchange import Exchange
 from app.fetching.failures import FOREIGN, translate
 from app.fetching.guard import Address, Guard, Target, parse_address, unwrapped
-from app.fetching.headers import CONDITIONS, body_limit, redirect_reference, request_headers, retry_seconds
+from app.fetching.headers import CONDITIONS, asked_pause, body_limit, redirect_reference, request_headers
 from app.fetching.ledger import Ledger, Place
 from app.fetching.resolver import Resolve, Resolver, system_resolve
 from app.scanning.urls import canonical
@@ -109,7 +109,7 @@ class Transport:
             addresses = None if target.rule else self.addresses(target, lifeline, control)
             with self.exchange(target, addresses, lifeline) as exchange:
                 exchange.ask("POST", {"User-Agent": self.settings.user_agent, **headers}, body)
-                pause = retry_seconds(exchange.headers.get("retry-after"), datetime.now(UTC))
+                pause = asked_pause(exchange.headers, datetime.now(UTC))
                 return Posted(exchange.status, pause)
 
     def close(self) -> None:
@@ -320,7 +320,7 @@ class SiteFetcher:
             return
         self._ledger.failed(host)
         if exchange.status in (429, 503):
-            pause = retry_seconds(exchange.headers.get("retry-after"), datetime.now(UTC))
+            pause = asked_pause(exchange.headers, datetime.now(UTC))
             if pause:
                 self._ledger.cool_down(host, pause)
 

@@ -90,20 +90,29 @@ def redirect_reference(location: str) -> str:
         return "".join(chr(octet) if octet < 0x80 else f"%{octet:02X}" for octet in octets)
 
 
-def retry_seconds(retry_after: str | None, now: datetime) -> float | None:
-    """Seconds that a Retry-After asks for (RFC 9110, 10.2.3); None where it says nothing usable.
+def asked_pause(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds that Retry-After asks for (RFC 9110, 10.2.3); None where it says nothing usable.
 
-    >>> retry_seconds("120", datetime.now(UTC))
+    A date is meant by the server's own clock, which its `Date` tells; by ours (`now`) only where it does not.
+
+    >>> asked_pause({"retry-after": "120"}, datetime.now(UTC))
     120.0
-    >>> retry_seconds("Wed, 21 Oct 2015 07:28:10 GMT", datetime(2015, 10, 21, 7, 28, tzinfo=UTC))
+    >>> late = {"retry-after": "Wed, 21 Oct 2015 07:28:10 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    >>> asked_pause(late, datetime(2015, 10, 21, 8, 28, tzinfo=UTC))
     10.0
+    >>> asked_pause({"retry-after": late["retry-after"]}, datetime(2015, 10, 21, 7, 28, 5, tzinfo=UTC))
+    5.0
     """
-    text = (retry_after or "").strip()
+    text = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(text):
         return float(text)
+    until = _date(text)
+    return None if until is None else max((until - (_date(headers.get("date", "")) or now)).total_seconds(), 0.0)
+
+
+def _date(text: str) -> datetime | None:
     try:
         at = email.utils.parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max((at - now).total_seconds(), 0.0)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
