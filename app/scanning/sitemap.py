@@ -243,7 +243,7 @@ class _Document:
         mended = mend(text, self._shape, cut=cut)
         if mended.fault:
             self._lost(mended.fault, line + mended.line)
-        root = _Wrap({}).declaring(mended.prefixes).parsed(mended.text)
+        root = _Wrap({prefix: f"urn:{prefix}" for prefix in mended.prefixes - {"xml", "xmlns"}}).parsed(mended.text)
         if root is None:
             self._lost("a stretch that cannot be read", line)
             return []
@@ -281,8 +281,8 @@ class _Wrap:
     def declaring(self, prefixes: frozenset[str]) -> _Wrap:
         """The same, with names made up for prefixes that the document forgot to declare."""
         missing = prefixes - self._namespaces.keys() - {"xml", "xmlns"}
-        if not missing or len(self._namespaces) > MAX_PREFIXES:
-            return self
+        if not missing or len(self._namespaces) + len(missing) > MAX_PREFIXES:
+            return self  # each piece would have to declare them all
         return _Wrap({**self._namespaces, **{prefix: f"urn:{prefix}" for prefix in sorted(missing)}})
 
     def parsed(self, text: str) -> etree._Element | None:

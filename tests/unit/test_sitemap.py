@@ -286,6 +286,14 @@ def test_an_undeclared_extension_prefix_is_read_all_the_same():
     assert parsed.complete
 
 
+def test_thousands_of_undeclared_prefixes_cost_nothing():
+    locs = many(3_000)
+    body = "".join(f"<url><loc>{loc}</loc><p{n}:x/></url>" for n, loc in enumerate(locs))
+    entries, parsed = read(f"<urlset>{body}</urlset>")
+    assert [entry.url for entry in entries] == locs
+    assert parsed.complete
+
+
 # Damage that loses nothing
 
 
