@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.errors import ConfigurationError, TookTooLong, Unavailable
-from app.repositories import schema
+from app.repositories import direct, schema
 from app.repositories.accounts import Accounts, SignIn
 from app.repositories.batches import Batches
 from app.repositories.depths import Depths
@@ -102,7 +102,7 @@ class Database:
         """:raises Unavailable: PostgreSQL is away or all connections stay busy"""
         with _translated(), Session(self._app, expire_on_commit=False) as session:
             # Local to the transaction, so that a pooled connection can never carry it on to another tenant.
-            session.execute(sa.text("SELECT set_config('app.tenant_id', :tenant, true)"), {"tenant": str(tenant_id)})
+            direct.run(session, _BE_TENANT, {"tenant": str(tenant_id)})
             yield TenantUnit(session, tenant_id)
 
     @contextmanager
@@ -142,6 +142,7 @@ class Database:
         self._system.dispose()
 
 
+_BE_TENANT = direct.statement("SELECT set_config('app.tenant_id', :tenant, true)")
 _ROLE = sa.text("""
     SELECT current_user::text AS name, rolsuper, rolbypassrls,
            EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app import points
+from app.repositories import direct
 
 
 def stage(session: Session, create: str, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
@@ -23,14 +24,11 @@ def stage(session: Session, create: str, table: str, columns: Sequence[str], row
         raise RuntimeError(f"{table} holds this transaction's rows already")
     session.info[table] = True
     session.execute(sa.text(create))
-    raw = session.connection().connection.driver_connection
-    if not isinstance(raw, psycopg.Connection):
-        raise TypeError("the engine does not speak psycopg")
     statement = psycopg.sql.SQL("COPY {} ({}) FROM STDIN").format(
         psycopg.sql.Identifier(table), psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, columns))
     )
     count = 0
-    with raw.cursor() as cursor, cursor.copy(statement) as copy:
+    with direct.connection(session).cursor() as cursor, cursor.copy(statement) as copy:
         for row in rows:
             copy.write_row(row)
             count += 1

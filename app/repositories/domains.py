@@ -9,10 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.repositories import direct
 from app.repositories.keyset import PageOf, decode, page
 from models import Domain
 
-_SCANNED = sa.text("""
+_SCANNED = direct.statement("""
     UPDATE domains SET last_job_id = :job, last_outcome = :outcome, last_scanned_at = now(), sitemap_count = :sitemaps,
                        url_count = :urls, scheme = coalesce(:scheme, scheme)
     WHERE tenant_id = :tenant AND id = :domain""")
@@ -62,7 +63,7 @@ class Domains:
     ) -> None:
         """What its newest scan found; `scheme` is where the site answered, if it did."""
         found = {"job": job_id, "outcome": outcome, "sitemaps": sitemaps, "urls": urls, "scheme": scheme}
-        self._session.execute(_SCANNED, {"tenant": self._tenant_id, "domain": domain_id, **found})
+        direct.run(self._session, _SCANNED, {"tenant": self._tenant_id, "domain": domain_id, **found})
 
     def _mine(self) -> sa.Select[Domain]:
         return sa.select(Domain).where(Domain.tenant_id == self._tenant_id).execution_options(populate_existing=True)

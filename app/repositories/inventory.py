@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.repositories import bulk
+from app.repositories import bulk, direct
 from app.repositories.hashes import url_key
 from app.repositories.keyset import PageOf, decode, page
 from models import Domain, Job, SitemapFile, SitemapRead, SitemapUrl
@@ -135,11 +135,11 @@ _UNLISTED = sa.text("""
     LEFT JOIN listed ON listed.parent_id = once.parent_id AND listed.url = f.url
     WHERE listed.url IS NULL""")
 
-_FORGET_EXPECTED = sa.text(
+_FORGET_EXPECTED = direct.statement(
     "DELETE FROM sitemap_reads WHERE tenant_id = :tenant AND job_id = :job AND status = 'pending'"
 )
 
-_TOTALS = sa.text("""
+_TOTALS = direct.statement("""
     SELECT (SELECT count(*) FROM sitemap_reads WHERE tenant_id = :tenant AND job_id = :job
             AND status IN ('read', 'partial', 'unchanged')) AS sitemaps,
            count(*) FILTER (WHERE n > 0) AS files_with_urls, coalesce(sum(n), 0) AS urls
@@ -271,7 +271,7 @@ class Inventory:
 
     def forget_expected(self, job_id: UUID) -> None:
         """At a job's end: files it knew of and, by its limits, never asked for were not met."""
-        self._session.execute(_FORGET_EXPECTED, {"tenant": self._tenant_id, "job": job_id})
+        direct.run(self._session, _FORGET_EXPECTED, {"tenant": self._tenant_id, "job": job_id})
 
     def record(self, job_id: UUID, file_id: int, **values: Any) -> None:
         """What a job met at a file."""
@@ -347,10 +347,10 @@ class Inventory:
     def totals(self, domain_id: UUID, job_id: UUID) -> tuple[int, int]:
         """Sitemap files this job read, and distinct URLs now in the domain's inventory."""
         parameters = {"tenant": self._tenant_id, "domain": domain_id, "job": job_id}
-        row = self._session.execute(_TOTALS, parameters).one()
-        if row.files_with_urls <= 1:
-            return int(row.sitemaps), int(row.urls)
-        return int(row.sitemaps), int(self._session.scalar(_DISTINCT_URLS, parameters) or 0)
+        sitemaps, files_with_urls, urls = direct.run(self._session, _TOTALS, parameters).fetchone() or (0, 0, 0)
+        if files_with_urls <= 1:
+            return int(sitemaps), int(urls)
+        return int(sitemaps), int(self._session.scalar(_DISTINCT_URLS, parameters) or 0)
 
     def urls(self, job: Job, *, limit: int, cursor: str | None) -> PageOf[UrlView]:
         """The inventory as of a job's scan: each URL once per file that listed it then."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import Aborted, Conflict
+from app.repositories import direct
 from app.repositories.keyset import PageOf, decode, page
 from models import BatchJob, Domain, Job, Tenant
 from models.states import OPEN_JOBS, QUARANTINE_AFTER, BatchStatus, JobStatus
@@ -23,7 +24,7 @@ BUSY_PAUSE = 2.0  # seconds until a job whose domain is being scanned asks again
 # One statement: the claim, the number of its scan (a new one at the first attempt, or when another job has scanned the
 # domain in between) and all that the scan needs to know.
 _ACTIVE = f"('{BatchStatus.PENDING}', '{BatchStatus.RUNNING}')"
-_CLAIM = sa.text(f"""
+_CLAIM = direct.statement(f"""
     WITH due AS (
         SELECT j.id, j.domain_id, j.scan_no, coalesce(b.options, j.options) AS options
         FROM jobs j JOIN tenants t ON t.id = j.tenant_id AND t.status = 'active'
@@ -49,7 +50,7 @@ _CLAIM = sa.text(f"""
 
 # A message that nobody will act on (its batch is paused, its tenant suspended, its domain busy, its worker about to
 # end) gives its place in the window to others.
-_GIVE_BACK = sa.text("""
+_GIVE_BACK = direct.statement("""
     WITH busy AS (
         SELECT EXISTS (SELECT FROM jobs j JOIN jobs o ON o.tenant_id = j.tenant_id AND o.domain_id = j.domain_id
                        WHERE j.tenant_id = :tenant AND j.id = :job AND o.status = 'running') AS busy
@@ -61,7 +62,7 @@ _GIVE_BACK = sa.text("""
 
 
 # The moves of a job that is held. `spent` is what this attempt used of the job's own time.
-_HOLD = sa.text("""
+_HOLD = direct.statement("""
     SELECT id, attempt, max_attempts FROM jobs
     WHERE tenant_id = :tenant AND id = :job AND lease_token = :token AND status = 'running' FOR UPDATE""")
 _HELD = "WHERE tenant_id = :tenant AND id = :job"
@@ -69,17 +70,19 @@ _OVER = """lease_token = NULL, lease_until = NULL, updated_at = now(), stats = C
            spent_seconds = spent_seconds + :spent"""
 _LATER = "CASE WHEN :pause > 0 THEN now() + make_interval(secs => :pause) END"
 _ERROR = "error_code = :code, error_detail = :detail, error_retryable = :retryable"
-_CHECKPOINT = sa.text(f"""
+_CHECKPOINT = direct.statement(f"""
     UPDATE jobs SET progress = greatest(progress, :progress), stats = CAST(:stats AS jsonb),
                     lease_until = clock_timestamp() + make_interval(secs => :lease) {_HELD}""")
-_COMPLETE = sa.text(f"""
+_COMPLETE = direct.statement(f"""
     UPDATE jobs SET status = 'complete', outcome = :outcome, progress = 100, finished_at = now(), waiting_on = NULL,
                     error_code = NULL, error_detail = NULL, error_retryable = NULL, {_OVER} {_HELD}""")
-_FAIL = sa.text(f"UPDATE jobs SET status = 'failed', finished_at = now(), waiting_on = NULL, {_ERROR}, {_OVER} {_HELD}")
-_RETRY = sa.text(
+_FAIL = direct.statement(
+    f"UPDATE jobs SET status = 'failed', finished_at = now(), waiting_on = NULL, {_ERROR}, {_OVER} {_HELD}"
+)
+_RETRY = direct.statement(
     f"UPDATE jobs SET status = 'pending', waiting_on = 'retry', available_at = {_LATER}, {_ERROR}, {_OVER} {_HELD}"
 )
-_PUT_BACK = sa.text(f"""
+_PUT_BACK = direct.statement(f"""
     UPDATE jobs SET status = 'pending', waiting_on = :reason, available_at = {_LATER},
                     attempt = greatest(attempt - 1, 0), checkpoint = CAST(:checkpoint AS jsonb),
                     lost = CASE WHEN lost >= {QUARANTINE_AFTER} THEN lost - :forgiven ELSE lost END,
@@ -247,22 +250,23 @@ class Jobs:
         """
         key = {"tenant": self._tenant_id, "job": job_id, "dispatch": dispatch_no}
         try:
-            row = self._session.execute(_CLAIM, {**key, "token": token, "lease": lease, "worker": worker}).one_or_none()
-        except IntegrityError as error:
+            claim = {**key, "token": token, "lease": lease, "worker": worker}
+            row = direct.run(self._session, _CLAIM, claim).fetchone()
+        except psycopg.errors.UniqueViolation as error:
             raise Conflict("the domain is being scanned") from error
         return Claimed(*row) if row else None
 
     def give_back(self, job_id: UUID, *, dispatch_no: int) -> None:
         """Queued → pending, if this message is the newest: nobody will work on it now."""
         key = {"tenant": self._tenant_id, "job": job_id, "dispatch": dispatch_no}
-        self._session.execute(_GIVE_BACK, {**key, "pause": BUSY_PAUSE})
+        direct.run(self._session, _GIVE_BACK, {**key, "pause": BUSY_PAUSE})
 
     def hold(self, job_id: UUID, token: UUID) -> Held:
         """The running job, locked, if this attempt still owns it.
 
         :raises Aborted: another attempt does, or the job has ended
         """
-        row = self._session.execute(_HOLD, {"tenant": self._tenant_id, "job": job_id, "token": token}).one_or_none()
+        row = direct.run(self._session, _HOLD, {"tenant": self._tenant_id, "job": job_id, "token": token}).fetchone()
         if row is None:
             raise Aborted("this attempt no longer owns its job")
         return Held(*row)
@@ -308,8 +312,8 @@ class Jobs:
             spent=spent,
         )
 
-    def _move(self, job: Held, statement: sa.TextClause, **values: object) -> None:
-        self._session.execute(statement, {"tenant": self._tenant_id, "job": job.id, **values})
+    def _move(self, job: Held, sql: str, **values: object) -> None:
+        direct.run(self._session, sql, {"tenant": self._tenant_id, "job": job.id, **values})
 
     def cancel(self, job_id: UUID) -> bool:
         """End an open job as cancelled, wherever it is; False when it had ended already."""
