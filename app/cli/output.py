@@ -121,7 +121,8 @@ def safe_cell(value: object) -> str:
     ("'=1+1", '', '0.5')
     """
     text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
+    text = f"'{text}" if text.startswith(FORMULA) else text
+    return text.replace("\r", " ")  # readers take one for the end of a row, and the writer does not quote it
 
 
 def url_view(entry: UrlEntry) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from app.factory import create_app
 
 @pytest.mark.parametrize("path", ["/health/live", "/nothing", "/docs", "/openapi.json"])
 def test_every_answer_carries_an_id_and_safe_headers(client, path):
+    """Security P6"""
     answer = client.get(path)
     assert len(answer.headers["X-Request-ID"]) >= 16
     assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import re
 import shlex
@@ -202,3 +203,16 @@ def _anchors(text):
 def _shape(path):
     """A path whatever its parameters are called: {id}, <key>, <path:key>."""
     return re.sub(r"\{[^}]*\}|<[^>]*>", "{}", path)
+
+
+def test_every_line_of_the_security_page_has_tests_that_name_it():
+    lines = set(re.findall(r"^\| ([FP][0-9]+) \| \S", TEXTS["docs/security.md"], re.MULTILINE))
+    named = {name for path in (ROOT / "tests").rglob("test_*.py") for name in _named_in(path)}
+    assert lines == named
+
+
+def _named_in(path):
+    """The names in the docstrings of a test file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            yield from re.findall(r"\b[FP][0-9]{1,2}\b", ast.get_docstring(node) or "")
