@@ -88,6 +88,7 @@ def test_title_is_clean_text(markup, title):
 
 
 def test_long_fields_are_cut_and_counts_are_capped():
+    """Security P5"""
     many = "".join(f'<meta property="og:x{i}" content="1"><a href="/{i}">x</a>' for i in range(2_000))
     found = read(f"<title>{'a' * 50_000}</title>{many}", limits=Limits(text_length=100))
     assert found.title == "a" * 100
@@ -313,6 +314,7 @@ def test_a_page_beyond_the_cap_is_cut():
 
 @pytest.mark.parametrize("depth", [300, 100_000])
 def test_too_deep_markup_is_marked_partial(depth):
+    """Security P4"""
     found = read("<title>T</title>" + "<div>" * depth + "<a href=/after>x</a>")
     assert (found.title, found.partial) == ("T", True)
     assert found.problem is not None

@@ -114,6 +114,7 @@ def test_what_is_no_sitemap_says_so_and_invents_nothing(body, kind):
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
 def test_declared_entities_are_refused_in_any_encoding(doctype, encoding):
+    """Security P2"""
     body = f"{doctype}<urlset {NS}><url><loc>{A}</loc></url><url><loc>&a;</loc></url></urlset>"
     entries, parsed = read(body.encode(encoding))
     assert entries == []
@@ -130,6 +131,7 @@ def test_declared_entities_are_refused_in_any_encoding(doctype, encoding):
     ],
 )
 def test_a_doctype_without_entities_is_harmless(doctype):
+    """Security P2: and nothing it names is asked for."""
     assert urls(f"{doctype}{urlset(A)}") == [A]
 
 
@@ -562,6 +564,7 @@ def test_extensions_survive_repair():
 
 
 def test_extras_and_texts_are_capped():
+    """Security P5"""
     images = "".join(f"<image:image><image:loc>/{n}</image:loc></image:image>" for n in range(20))
     limits = Limits(extras_per_entry=5, text_length=10)
     (entry,), _ = read(
@@ -701,6 +704,7 @@ def test_the_cap_on_entries_ends_the_reading():
 
 @pytest.mark.parametrize("count", [5_000, 50_000])
 def test_memory_does_not_grow_with_the_file(count):
+    """Security P2"""
     tracemalloc.start()
     for _ in parse(big(count), url=URL):
         pass

@@ -335,6 +335,34 @@ def test_a_validator_that_no_database_would_keep_fails_no_job(site, submit, work
     assert (work(job_id).job.status, urls_of(job_id)) == ("complete", [f"http://{HOST}/1"])
 
 
+def test_what_no_database_would_keep_fails_no_job(site, submit, work, urls_of, database, tenant_id):
+    """Security P5"""
+    image = "<image:image><image:loc>/i.png</image:loc><image:title>a&#0;b\x00\x0b\ufffe</image:title></image:image>"
+    urls = f"<url><loc>http://{HOST}/1\x00</loc><lastmod>\x00soon</lastmod>{image}</url><url><loc>http://{HOST}/2</loc></url>"
+    feed = '{"version": "https://jsonfeed.org/version/1.1", "items": [{"url": "/3\\u0000"}, {"url": "/4\\ud800"}]}'
+    site.resources |= {
+        (HOST, "/robots.txt"): ROBOTS + f"Sitemap: http://{HOST}/feed\x00.json\n".encode(),
+        (HOST, "/sitemap.xml"): f"<urlset>{urls}</urlset>".encode(),
+        (HOST, "/feed.json"): feed.encode(),
+        (HOST, "/"): (
+            200,
+            {"Content-Type": "text/html"},
+            (
+                b"<html lang='e\0n'><title>a\0b&#xd800;&#0;c</title><meta name=description content='\xed\xa0\x80'>"
+                b"<script type='application/ld+json'>{\"@type\": \"A\\u0000B\\udfff\"}</script><a href='mailto:a\0@b.example'>x</a>"
+            ),
+        ),
+    }
+    _, job_id = submit()
+    view = work(job_id)
+    assert view.job.status == "complete"
+    assert {f"http://{HOST}/2", f"http://{HOST}/3"} <= set(urls_of(job_id))
+    with database.for_tenant(tenant_id) as uow:
+        (page,) = uow.pages.of_job(job_id, limit=10, cursor=None).items
+    assert page.page.title is not None
+    assert "\0" not in page.page.title
+
+
 def test_a_partial_read_removes_nothing_and_is_read_again(site, submit, work, urls_of):
     _, first = submit()
     work(first)
