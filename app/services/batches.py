@@ -36,8 +36,16 @@ class Batches:
             return settled_view(uow, batch_id)
 
     def listing(self, actor: Actor, *, limit: int, cursor: str | None, status: str | None) -> PageOf[BatchView]:
+        """Newest first; as when one is read, what has ended is written down if nobody has yet."""
         with self._database.for_tenant(actor.tenant_id) as uow:
-            return uow.batches.listing(limit=limit, cursor=cursor, status=status)
+            found = uow.batches.listing(limit=limit, cursor=cursor, status=status)
+            over = [view.batch.id for view in found.items if _is_over(view)]
+            if not over:
+                return found
+            for batch_id in sorted(over):
+                uow.batches.settle(batch_id)
+            uow.commit()
+        return self.listing(actor, limit=limit, cursor=cursor, status=status)
 
     def rejects(
         self, actor: Actor, batch_id: UUID, *, limit: int, cursor: str | None, reason: str | None
@@ -109,12 +117,16 @@ def settled_view(uow: TenantUnit, batch_id: UUID) -> BatchView:
     view = uow.batches.get(batch_id)
     if view is None:
         raise NotFound
-    if view.batch.status in OPEN_BATCHES and not view.open_jobs:
+    if _is_over(view):
         uow.batches.settle(batch_id)
         view = uow.batches.get(batch_id)
         assert view is not None  # nobody deletes batches
         uow.commit()
     return view
+
+
+def _is_over(view: BatchView) -> bool:
+    return view.batch.status in OPEN_BATCHES and not view.open_jobs
 
 
 def must_exist(uow: TenantUnit, batch_id: UUID) -> None:

@@ -79,6 +79,14 @@ def test_jobs_of_a_batch_can_be_filtered_and_paged(submit, get, end_jobs):
     assert rest["next_cursor"] is None
 
 
+def test_a_list_never_shows_a_batch_as_running_that_is_over(submit, get, end_jobs):
+    batches = [submit(["a.example.com", "b.example.com"]).json for _ in range(2)]
+    end_jobs(batches[0]["id"], JobStatus.COMPLETE, JobStatus.FAILED)
+    end_jobs(batches[1]["id"], JobStatus.COMPLETE)
+    assert [batch["status"] for batch in get(BATCHES)["items"]] == ["pending", "partial"]
+    assert [batch["id"] for batch in get(f"{BATCHES}?status=partial")["items"]] == [batches[0]["id"]]
+
+
 def test_batches_are_listed_newest_first_and_by_status(submit, get, client, operator):
     ids = [submit([f"s{n}.example.com"]).json["id"] for n in range(3)]
     client.post(f"{BATCHES}/{ids[1]}/cancel", headers=operator)

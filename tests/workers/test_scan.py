@@ -423,6 +423,36 @@ def test_a_pause_longer_than_the_jobs_time_limit_ends_it(site, submit, work):
     assert (view.job.status, view.job.error_code) == ("failed", "job_timeout")
 
 
+def test_waiting_in_a_paused_batch_or_for_a_worker_costs_a_job_none_of_its_time(
+    site, submit, work, runtime, database, tenant_id, look
+):
+    patient, hasty = runtime.settings, runtime.settings.model_copy(update={"slice_seconds": 0.0})
+    _, job_id = submit(timeout_seconds=60)
+    runtime.settings = hasty
+    assert work(job_id).job.status == "pending"
+    assert 0 < look(job_id).job.spent_seconds < 30
+    with database.for_tenant(tenant_id) as uow:  # a day passes
+        uow.session.execute(sa.text("UPDATE jobs SET started_at = now() - interval '1 day', updated_at = started_at"))
+        uow.commit()
+    runtime.settings = patient
+    assert work(job_id).job.status == "complete"
+
+
+def test_pauses_that_the_host_asks_for_use_its_time_up(site, submit, work, runtime, database, tenant_id):
+    site.resources[HOST, "/sitemap.xml"] = lambda: (429, {"Retry-After": "20"}, b"")
+    _, job_id = submit(timeout_seconds=45)
+    seen = []
+    while not seen or seen[-1].status == "pending":
+        seen.append(work(job_id).job)
+        assert len(seen) < 9
+        with database.for_tenant(tenant_id) as uow:  # the pauses are over
+            uow.session.execute(sa.text("UPDATE jobs SET available_at = now() WHERE available_at IS NOT NULL"))
+            uow.commit()
+        runtime.ledger._redis.flushdb()
+    assert [job.waiting_on for job in seen] == ["host_cooldown", "host_cooldown", None]
+    assert (seen[-1].status, seen[-1].error_code) == ("failed", "job_timeout")
+
+
 def test_a_host_that_refuses_every_connection_ends_its_job_though_its_circuit_opens(
     submit, work, runtime, worker_settings
 ):
