@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SOCKET = "barriers.sock"
+REFUSED = "refused"  # transactions that the fence turned away: pid, job, token
 
 
 class Arrival:
@@ -83,6 +84,14 @@ class Barriers:
         with suppress(queue.Empty):
             while True:
                 self._arrivals.get_nowait().order()
+
+    def refused(self) -> set[tuple[int, str]]:
+        """(pid, job) of transactions that were turned away, for their token was not the job's any more."""
+        try:
+            lines = (self.directory / REFUSED).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return set()
+        return {(int(pid), job) for pid, job, _ in map(str.split, lines)}
 
     def close(self) -> None:
         self._listener.close()

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from app.errors import Aborted
 from app.repositories.jobs import Jobs
-from tests.chaos.barriers import SOCKET
+from tests.chaos.barriers import REFUSED, SOCKET
 
 DIRECTORY = Path(os.environ["CHAOS_DIRECTORY"])
 _held: list[bytearray] = []
@@ -63,7 +64,12 @@ def _tell_tokens():
 
     def telling(self, job_id, token):
         self._session.execute(sa.text("SELECT set_config('chaos.token', :token, true)"), {"token": str(token)})
-        return hold(self, job_id, token)
+        try:
+            return hold(self, job_id, token)
+        except Aborted:
+            with (DIRECTORY / REFUSED).open("a", encoding="utf-8") as file:
+                file.write(f"{os.getpid()} {job_id} {token}\n")
+            raise
 
     Jobs.hold = telling
 

@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 
 import requests
@@ -106,21 +106,24 @@ def a_worker_killed_over_and_over(arena: Arena) -> float | None:
     return None
 
 
-@scenario(short=True)
-def a_frozen_worker_wakes_after_its_lease(arena: Arena) -> None:
-    """Its host stood still: the supervisor too. Its jobs are with others; what it still writes is refused."""
-    arena.gated(SLOTS, inside=SLOTS)
-    frozen = arena.rng.choice(arena.workers())
-    lost = arena.jobs_of([frozen])
-    with arena.unattended():
-        os.kill(frozen, signal.SIGSTOP)
+@scenario(short=True, bar=LEASE + 5)
+def a_frozen_worker_wakes_after_its_lease(arena: Arena) -> float:
+    """Its host stood still between COPY and landing, the supervisor too. Its jobs are with others by then; the landing
+    that it goes on with is refused."""
+    with arena.barriers.armed("copied"):
+        arena.submit(arena.new_hosts(16))
+        frozen = arena.barriers.wait()
+        lost = arena.jobs_of([frozen.pid])
+        stopped = _freeze(arena, frozen.pid)
         since = time.time()
-        until(lambda: _taken_from(arena, frozen, lost), seconds=30, what="other workers took its jobs")
-        arena.sites.gate.set()  # its answers wait in its sockets
-        os.kill(frozen, signal.SIGCONT)
-        until(lambda: not arena.jobs_of([frozen]), seconds=30, what="it holds nothing")
+    with stopped:
+        until(lambda: not arena.jobs_of([frozen.pid]) & lost, seconds=30, what="its leases pass")
+        until(lambda: _taken_from(arena, frozen.pid, lost), seconds=30, what="other workers took its jobs")
+        os.kill(frozen.pid, signal.SIGCONT)
+        frozen.order()
+        until(lambda: frozen.pid in {pid for pid, _ in arena.barriers.refused()}, seconds=30, what="it is refused")
     arena.settled()
-    arena.observer.note("frozen", seconds=time.time() - since)
+    return arena.recovery(lost, since)
 
 
 @scenario()
@@ -365,14 +368,14 @@ def postgres_away_longer_than_the_lease(arena: Arena) -> None:
 # Owners' wishes, and what they send
 
 
-@scenario(short=True)
-def pause_resume_cancel_under_load(arena: Arena) -> None:
-    _pause_resume_cancel(arena, 5_000)
+@scenario(short=True, bar=5)
+def pause_resume_cancel_under_load(arena: Arena) -> float:
+    return _pause_resume_cancel(arena, 5_000)
 
 
-@scenario(heavy=True)
-def pause_resume_cancel_of_a_large_batch(arena: Arena) -> None:
-    _pause_resume_cancel(arena, LARGE)
+@scenario(heavy=True, bar=5)
+def pause_resume_cancel_of_a_large_batch(arena: Arena) -> float:
+    return _pause_resume_cancel(arena, LARGE)
 
 
 @scenario(short=True)
@@ -464,6 +467,16 @@ def an_old_snapshot_held_open(arena: Arena) -> None:
         arena.stack.call("POST", f"/batches/{batch_id}/resume")
         arena.settled(seconds=150)
         holder.execute("ROLLBACK")
+
+
+@scenario()
+def reconcile_has_nothing_to_tell_at_rest(arena: Arena) -> None:
+    arena.submit(arena.new_hosts(40))
+    kill([arena.rng.choice(arena.workers())])
+    arena.settled()
+    until(lambda: len(arena.workers()) == 2, seconds=30, what="all workers are there")
+    with arena.stack.beside("reconcile") as told:
+        assert told.wait(timeout=60) == 0
 
 
 @scenario(environment={SMALL_DISK: "400"})
@@ -573,6 +586,14 @@ def killed_at(arena: Arena, point: str, *, hosts: list[str] | None = None) -> fl
     return arena.recovery(lost, since)
 
 
+def _freeze(arena: Arena, pid: int) -> AbstractContextManager[None]:
+    """The process and its supervisor stand still from now on; the supervisor until the block ends."""
+    unattended = ExitStack()
+    unattended.enter_context(arena.unattended())
+    os.kill(pid, signal.SIGSTOP)
+    return unattended
+
+
 def _taken_from(arena: Arena, pid: int, jobs: set[str]) -> bool:
     """Whether each of `jobs` is in somebody else's hands by now, or at its end."""
     rows = arena.ask("SELECT status, worker FROM jobs WHERE id = ANY(%s::uuid[])", list(jobs))
@@ -635,29 +656,34 @@ def _api_answers_meanwhile(arena: Arena, *, seconds: float) -> None:
 API_SECONDS = 12.0  # two tries of five seconds each, and a little
 
 
-def _pause_resume_cancel(arena: Arena, size: int) -> None:
+def _pause_resume_cancel(arena: Arena, size: int) -> float:
+    """Answers the seconds until the slower of pause and cancel had taken effect: nothing of the batch is started."""
     lines = [f"http://p{n}-{arena.rng.randrange(16**6):06x}.chaos.example/" for n in range(size)]
     answer = _upload(arena, lines, None)
-    assert answer is not None and answer.status_code == 202, answer
+    assert answer is not None
+    assert answer.status_code == 202, answer.text
     batch_id = answer.json()["id"]
     arena.accept(batch_id, size)
     path = f"/batches/{batch_id}"
     until(lambda: _count(arena, batch_id, "complete") > 5, seconds=60, what="it is being worked on")
+    asked = time.monotonic()
     assert arena.stack.call("POST", f"{path}/pause")["status"] == "paused"
     until(lambda: not _count(arena, batch_id, "queued", "running"), seconds=30, what="nothing of it is worked on")
+    paused = time.monotonic() - asked
     before = _claims(arena, batch_id)
     time.sleep(1.5)  # three rounds of upkeep in which nothing may happen
     assert _claims(arena, batch_id) == before
     assert arena.stack.call("POST", f"{path}/resume")["status"] == "running"
     done = _count(arena, batch_id, "complete")
     until(lambda: _count(arena, batch_id, "complete") > done, seconds=30, what="it goes on")
-    since = time.monotonic()
+    asked = time.monotonic()
     arena.stack.call("POST", f"{path}/cancel")
     until(lambda: not _count(arena, batch_id, "queued", "running"), seconds=30, what="nothing of it is worked on")
-    arena.observer.note("cancel effective", seconds=time.monotonic() - since)
+    cancelled = time.monotonic() - asked
     arena.settled(seconds=300, exact=False)
     counts = arena.stack.call("GET", path)["counts"]
     assert counts["cancelled"] + counts["complete"] == size, counts
+    return max(paused, cancelled)
 
 
 def _count(arena: Arena, batch_id: str, *statuses: str) -> int:
