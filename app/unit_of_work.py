@@ -13,7 +13,7 @@ heartbeats, reaping, folding and sign-in only. No unit may be open while a socke
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 from uuid import UUID
@@ -41,6 +41,8 @@ from app.settings import PoolSettings, Settings
 
 IDLE_SECONDS = 1.0
 IDLE_SINCE = "idle since"
+
+IDLE_SECONDS = 60.0  # that a transaction may wait for its own process
 
 
 class _Unit:
@@ -93,9 +95,14 @@ class Database:
         if settings.database_url is None or settings.system_database_url is None:
             raise ConfigurationError("no database: start the embedded one or set SCRAPERSKY_DATABASE_URL")
         pool = settings.pool(part)
-        timeout = settings.database_statement_timeout
-        self._app = _engine(settings.database_url.get_secret_value(), pool, timeout)
-        self._system = _engine(settings.system_database_url.get_secret_value(), settings.system_pool(), timeout)
+        # A worker that stands still inside a transaction keeps the reaper from its job: not past the job's lease.
+        idle = IDLE_SECONDS if part == "api" else min(settings.lease_seconds, IDLE_SECONDS)
+        limits = {
+            "statement_timeout": settings.database_statement_timeout * 1000,
+            "idle_in_transaction_session_timeout": int(idle * 1000),
+        }
+        self._app = _engine(settings.database_url.get_secret_value(), pool, limits)
+        self._system = _engine(settings.system_database_url.get_secret_value(), settings.system_pool(), limits)
 
     @contextmanager
     def for_tenant(self, tenant_id: UUID) -> Iterator[TenantUnit]:
@@ -150,7 +157,7 @@ _ROLE = sa.text("""
     FROM pg_roles r WHERE rolname = current_user""")
 
 
-def _engine(url: str, pool: PoolSettings, statement_timeout: int) -> sa.Engine:
+def _engine(url: str, pool: PoolSettings, limits: Mapping[str, int]) -> sa.Engine:
     engine = sa.create_engine(
         sa.engine.make_url(url).set(drivername="postgresql+psycopg"),
         pool_size=pool.size,
@@ -160,7 +167,7 @@ def _engine(url: str, pool: PoolSettings, statement_timeout: int) -> sa.Engine:
         connect_args={
             "prepare_threshold": pool.prepare_threshold,
             "connect_timeout": 5,
-            "options": f"-c statement_timeout={statement_timeout * 1000} -c idle_in_transaction_session_timeout=60000",
+            "options": " ".join(f"-c {name}={milliseconds}" for name, milliseconds in limits.items()),
             # A server that vanished without a word is noticed within half a minute.
             "keepalives_idle": 15,
             "keepalives_interval": 5,

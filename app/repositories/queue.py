@@ -21,6 +21,11 @@ FOLD_ABOVE = 24
 SPARE = 16  # lanes that may be empty but for their first job before a round fills less than its window
 
 
+# A process that stands still with the lock in hand must not keep all others from the duty for long.
+_TRY_LOCK = sa.text("""
+    SELECT pg_try_advisory_xact_lock(:duty) FROM set_config('idle_in_transaction_session_timeout', '5s', true)""")
+
+
 class Dispatch(NamedTuple):
     """A job just moved to `queued`. `until` is its message's time limit, in epoch seconds of the database's clock."""
 
@@ -229,7 +234,7 @@ class Queue:
 
     def try_lock(self, duty: int) -> bool:
         """This duty is ours until the transaction ends; False when another process has it."""
-        return bool(self._session.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(duty))))
+        return bool(self._session.scalar(_TRY_LOCK, {"duty": duty}))
 
     def queued(self) -> dict[str, int]:
         """Messages that are, or should be, in the broker, by queue."""

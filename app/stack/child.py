@@ -110,6 +110,13 @@ class Running:
             return self._started + START_GRACE
         return self._heard + self.child.liveness
 
+    def excuse(self) -> None:
+        """Its silence counts from now: nobody listened before."""
+        if self._heard is None:
+            self._started = time.monotonic()
+        else:
+            self._heard = max(self._heard, time.monotonic())
+
     def kill(self) -> None:
         if self.process is not None:
             self.kill_at = math.inf

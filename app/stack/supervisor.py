@@ -26,6 +26,7 @@ ECHO_SECONDS = 0.25
 CALLED = 0  # on the wake-up socket among signal numbers: somebody called `stop`
 PROBE_SECONDS = 0.1
 DEATHS_BEFORE_READY = 5
+STANDSTILL = 1.0  # later than that nobody wakes who was let run
 
 
 def heeded() -> list[signal.Signals]:
@@ -134,6 +135,14 @@ class Supervisor:
         timeout = None if due == math.inf else max(0.0, due - time.monotonic())
         for key, _ in self._selector.select(timeout):
             key.data()
+        self._excuse(time.monotonic() - due)
+
+    def _excuse(self, late: float) -> None:
+        """Whoever stood still (a paused machine, SIGSTOP) must not call the others silent on waking."""
+        if late > STANDSTILL:
+            log.warning("stood still for %.1f s", late)
+            for each in self._all():
+                each.excuse()
 
     def _reap(self) -> float:
         for each in self._all():

@@ -44,6 +44,7 @@ class Barriers:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()  # nobody is put among the waiting after they were let go
         self._arrivals: queue.Queue[Arrival] = queue.Queue()
         self._answers: dict[str, Callable[[Arrival], str]] = {}
         self._listener = socket.socket(socket.AF_UNIX)
@@ -59,8 +60,9 @@ class Barriers:
         try:
             yield
         finally:
-            file.unlink()
-            self.let_all_go()
+            with self._lock:
+                file.unlink()
+                self._let_all_go()
 
     @contextmanager
     def answering(self, point: str, answer: Callable[[Arrival], str]) -> Iterator[None]:
@@ -80,7 +82,7 @@ class Barriers:
         except queue.Empty:
             raise AssertionError(f"nobody came to a barrier within {seconds} s") from None
 
-    def let_all_go(self) -> None:
+    def _let_all_go(self) -> None:
         with suppress(queue.Empty):
             while True:
                 self._arrivals.get_nowait().order()
@@ -111,10 +113,12 @@ class Barriers:
             answer = self._answers.get(arrival.point)
             if answer is not None:
                 arrival.order(answer(arrival))
-            elif self._is_wanted(arrival):
-                self._arrivals.put(arrival)
-            else:  # somebody else, or in the moment the point was disarmed
-                arrival.order()
+                return
+            with self._lock:
+                if self._is_wanted(arrival):
+                    self._arrivals.put(arrival)
+                else:  # somebody else, or in the moment the point was disarmed
+                    arrival.order()
 
     def _is_wanted(self, arrival: Arrival) -> bool:
         with suppress(OSError):

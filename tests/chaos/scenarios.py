@@ -106,11 +106,21 @@ def a_worker_killed_over_and_over(arena: Arena) -> float | None:
     return None
 
 
-@scenario(short=True, bar=LEASE + 5)
+@scenario(short=True, bar=LEASE + 15)
 def a_frozen_worker_wakes_after_its_lease(arena: Arena) -> float:
     """Its host stood still between COPY and landing, the supervisor too. Its jobs are with others by then; the landing
-    that it goes on with is refused."""
-    with arena.barriers.armed("copied"):
+    that it goes on with is refused. The broker may have handed it a message more: so a lost one is allowed for."""
+    return frozen_at(arena, "copied")
+
+
+@scenario(bar=LEASE + 15)
+def a_frozen_worker_in_the_middle_of_landing(arena: Arena) -> float:
+    """The same with the job's row locked: PostgreSQL ends that transaction."""
+    return frozen_at(arena, "landed")
+
+
+def frozen_at(arena: Arena, point: str) -> float:
+    with arena.barriers.armed(point):
         arena.submit(arena.new_hosts(16))
         frozen = arena.barriers.wait()
         lost = arena.jobs_of([frozen.pid])

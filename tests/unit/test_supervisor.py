@@ -129,6 +129,32 @@ def test_a_frozen_child_is_killed_and_replaced_while_a_beating_one_lives():
     assert drive(supervisor, script) == 0
 
 
+def test_a_supervisor_that_stood_still_itself_calls_nobody_silent(tmp_path):
+    heard = tmp_path / "heard"
+    beat = f"import os, time\nfor n in range(9999):\n os.write(int(os.environ['SCRAPERSKY_LIVENESS_FD']), b'.')\n if n == 9: open({str(heard)!r}, 'w')\n time.sleep(0.05)"
+    script = (
+        "import sys\nfrom app.stack.child import Child\nfrom app.stack.supervisor import Supervisor\n"
+        f"child = Child(name='well', argv=[sys.executable, '-S', '-c', {beat!r}], liveness=0.6)\n"
+        "raise SystemExit(Supervisor([[child]]).run())"
+    )
+    said = tmp_path / "said"
+    with said.open("wb") as output:
+        supervisor = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=output)
+    children = Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}/children")
+    try:
+        until(heard.exists)
+        before = children.read_text()
+        os.kill(supervisor.pid, signal.SIGSTOP)
+        time.sleep(2.5)  # for the kernel: it is stopped, and no word of its child is heard
+        os.kill(supervisor.pid, signal.SIGCONT)
+        until(lambda: "stood still" in said.read_text())
+        assert children.read_text() == before
+    finally:
+        supervisor.terminate()
+        assert supervisor.wait(timeout=20) == 0
+    assert "no sign of life" not in said.read_text()
+
+
 def test_silence_counts_only_after_the_first_byte_or_the_grace(monkeypatch):
     monkeypatch.setattr(child_module, "START_GRACE", 0.8)
     supervisor = Supervisor([[shell("slow", "exec sleep 60", liveness=0.1)]])

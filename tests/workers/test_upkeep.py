@@ -8,7 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from app.repositories.batches import Line
+from app.repositories.queue import DISPATCH_LOCK
 from app.services import scans, upkeep
+from app.unit_of_work import Database
 from tests.fakes import FakeTaskQueue
 
 
@@ -399,6 +401,17 @@ def test_folding_keeps_the_sums(database, batch, counts, sql, tenant_id):
         after = uow.session.scalar(sa.text("SELECT count(*) FROM batch_counts"))
     assert before > 24 > after
     assert counts(batch_id) == {"pending": 10, "cancelled": 30}
+
+
+def test_who_stands_still_holds_up_nobody_for_long(settings, database):
+    """PostgreSQL ends the transaction of a frozen process: one that holds a duty, soon; a job's, with its lease."""
+    idle = sa.text("SHOW idle_in_transaction_session_timeout")
+    worker = Database(settings.model_copy(update={"lease_seconds": 8.0}), "worker")
+    with worker.system() as uow:
+        assert uow.session.scalar(idle) == "8s"
+        assert uow.queue.try_lock(DISPATCH_LOCK)
+        assert uow.session.scalar(idle) == "5s"
+    worker.close()
 
 
 def test_two_rounds_at_once_never_dispatch_a_job_twice(database, batch):
