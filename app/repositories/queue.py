@@ -146,19 +146,20 @@ _HEARTBEAT = sa.text("""
         JOIN unnest(CAST(:tenants AS uuid[]), CAST(:jobs AS uuid[]), CAST(:tokens AS uuid[]))
              AS mine (tenant_id, id, token)
           ON j.tenant_id = mine.tenant_id AND j.id = mine.id AND j.lease_token = mine.token
-        WHERE j.status = 'running' FOR UPDATE OF j SKIP LOCKED
+        FOR UPDATE OF j SKIP LOCKED
     )
     UPDATE jobs SET lease_until = now() + make_interval(secs => :lease)
     FROM free WHERE jobs.tenant_id = free.tenant_id AND jobs.id = free.id
     RETURNING jobs.id""")
 
-# A running job of a batch that is being cancelled stops as well; the sweep ends its row.
+# A running job of a batch that is being cancelled stops as well; the sweep ends its row. Only a running job has a
+# token: to ask for the status too would only lead the planner away from the key.
 _STILL_OURS = sa.text("""
     SELECT jobs.id FROM jobs
     JOIN unnest(CAST(:tenants AS uuid[]), CAST(:jobs AS uuid[]), CAST(:tokens AS uuid[])) AS mine (tenant_id, id, token)
       ON jobs.tenant_id = mine.tenant_id AND jobs.id = mine.id AND jobs.lease_token = mine.token
     LEFT JOIN batch_jobs b ON b.tenant_id = jobs.tenant_id AND b.id = jobs.batch_id
-    WHERE jobs.status = 'running' AND coalesce(b.status, 'running') <> 'cancelling'""")
+    WHERE coalesce(b.status, 'running') <> 'cancelling'""")
 
 # Overdue, or known to be lost: `seen` as in `reap_messages`.
 _REAP_MESSAGES = sa.text("""

@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
+from app.repositories import direct, jobs
 from app.repositories.batches import Line
 from app.repositories.queue import DISPATCH_LOCK
 from app.services import scans, upkeep
@@ -422,3 +423,19 @@ def test_two_rounds_at_once_never_dispatch_a_job_twice(database, batch):
         queue = FakeTaskQueue()
         assert upkeep.dispatch(database, queue, slots=10, patience=60) == 0
         first.commit()
+
+
+@pytest.mark.parametrize("statement", ["_CLAIM", "_HOLD"])
+def test_a_job_is_found_by_its_key_though_statistics_know_of_none_in_flight(
+    database, batch, tenant_id, superuser_here, statement
+):
+    """They are of a quiet moment, as a rule; the index of those in flight would be read from end to end."""
+    batch(500)
+    superuser_here.execute("ANALYZE jobs")
+    upkeep.dispatch(database, FakeTaskQueue(), slots=200, patience=60)
+    values = {"tenant": tenant_id, "job": uuid4(), "token": uuid4(), "dispatch": 1, "lease": 60, "worker": "w"}
+    with database.for_tenant(tenant_id) as uow:
+        plan = direct.run(uow.session, "EXPLAIN " + getattr(jobs, statement), values).fetchall()
+    read = "\n".join(line for (line,) in plan)
+    assert "pk_jobs on jobs" in read
+    assert "ix_jobs_taken" not in read
