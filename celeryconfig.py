@@ -20,6 +20,7 @@ task_time_limit = None
 task_soft_time_limit = None
 worker_enable_remote_control = True
 worker_send_task_events = True
+worker_consumer = "workers.consumer:Consumer"  # sends them a few times a second
 task_send_sent_event = False
 worker_hijack_root_logger = False
 worker_cancel_long_running_tasks_on_connection_loss = False
