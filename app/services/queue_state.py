@@ -61,7 +61,9 @@ class QueueStates:
             return self._state(uow.depths, broker=None)
 
     def messages(self) -> dict[str, int | None]:
-        return {name: self._queue.depth(name) for name in QUEUES}
+        """By queue, None while the broker does not answer: asked once, since a deaf one costs seconds."""
+        seen = self._queue.look()
+        return {name: None if seen is None else seen[name].depth for name in QUEUES}
 
     def whole(self, messages: Mapping[str, int | None] | None = None) -> QueueState:
         """With `messages` as they were counted already, or else are now.
