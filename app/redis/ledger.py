@@ -9,6 +9,7 @@ manners.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, cast
@@ -22,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 # The same figures as the fallback's; a conformance suite runs over both.
 KEPT_MS = 120_000
+MOST_ASTRAY = 10_000
 FULL_MS = 50  # how soon to ask again while all of a host's places are taken
 MAX_CONNECTIONS = 1_024  # more than a process has threads: one that finds none would take Redis for away
 TRIP_AFTER = 5  # failures in a row that open the circuit
@@ -119,6 +121,8 @@ class RedisLedger:
         self._failed = self._redis.register_script(_FAILED)
         self._lock = threading.Lock()
         self._tokens: dict[tuple[str, ...], list[str]] = {}  # of our places, by the keys they were taken under
+        # Places that Redis may hold for us for two minutes though nobody is there: its answer, or our leave, was lost.
+        self._astray: deque[tuple[tuple[str, ...], str]] = deque(maxlen=MOST_ASTRAY)
         self._troubled: set[str] = set()  # hosts whose failures a success has yet to clear
 
     def enter(self, places: Sequence[Place]) -> float:
@@ -132,7 +136,9 @@ class RedisLedger:
             wait, trouble = cast("list[int]", self._enter(keys=keys, args=arguments))
         except RedisError as error:
             log.warning("politeness ledger is away, using this process's own", error=type(error).__name__)
+            self._astray.append((_names(places), token))
             return self._fallback.enter(places)
+        self._give_back_astray()
         with self._lock:
             if trouble:
                 self._troubled.add(places[0][0])
@@ -150,10 +156,24 @@ class RedisLedger:
         if token is None:  # the places were the fallback's
             self._fallback.leave(places)
             return
-        with suppress(RedisError), self._redis.pipeline(transaction=False) as pipeline:
-            for name in names:
-                pipeline.zrem(self._taken(name), token)
-            pipeline.execute()  # what fails expires by itself
+        self._astray.append((names, token))
+        self._give_back_astray()
+
+    def _give_back_astray(self) -> None:
+        """What fails is tried again with the next; after two minutes it expires by itself."""
+        while self._astray:
+            try:
+                names, token = self._astray.popleft()
+            except IndexError:  # another thread has just done it
+                return
+            try:
+                with self._redis.pipeline(transaction=False) as pipeline:
+                    for name in names:
+                        pipeline.zrem(self._taken(name), token)
+                    pipeline.execute()
+            except RedisError:
+                self._astray.append((names, token))
+                return
 
     def cool_down(self, host: str, seconds: float) -> None:
         self._fallback.cool_down(host, seconds)

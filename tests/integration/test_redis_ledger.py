@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+import redis
 
 from app.fetching.ledger import LocalLedger
 from app.redis.ledger import KEPT_MS, RedisLedger
@@ -28,6 +29,10 @@ def make(valkey_url, clock):
     yield ledger
     for one in made:
         one.close()
+
+
+def mute(**_):
+    raise redis.ConnectionError
 
 
 @pytest.fixture
@@ -56,6 +61,29 @@ class TestRedisLedger(LedgerConformance):
         there.succeeded(HOST)
         here.failed(HOST)
         assert enter(here) == 0.0
+
+    def test_places_that_a_breaking_connection_left_taken_come_free(self, make, monkeypatch):
+        """Taken, but the answer was lost; and left, but nobody heard. Other processes need not wait two minutes."""
+        here, there = make(), make()
+        real = here._enter
+
+        def lose_the_answer(**arguments):
+            real(**arguments)
+            raise redis.ConnectionError
+
+        monkeypatch.setattr(here, "_enter", lose_the_answer)
+        assert enter(here, concurrency=1) == 0.0  # by its own fallback
+        leave(here)
+        assert enter(there, concurrency=1) > 0
+        monkeypatch.undo()
+        with monkeypatch.context() as broken:
+            assert enter(here, host="b.example", concurrency=1) == 0.0  # and what went astray is given back
+            assert enter(there, concurrency=1) == 0.0
+            broken.setattr(here._redis, "pipeline", mute)
+            leave(here, host="b.example")
+            assert enter(there, host="b.example", concurrency=1) > 0
+        assert enter(here, host="c.example") == 0.0
+        assert enter(there, host="b.example", concurrency=1) == 0.0
 
     def test_the_place_of_a_killed_process_comes_free(self, make, clock):
         killed, other = make(), make()
