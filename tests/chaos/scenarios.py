@@ -505,6 +505,7 @@ def the_databases_disk_is_full(arena: Arena) -> None:
     _post_batch(arena, 40)
     time.sleep(arena.rng.uniform(5, 10))  # the fault's own time
     ballast.unlink()
+    assert b"No space left" in (arena.var / "logs" / "postgres.log").read_bytes()  # else nothing has been tried
     arena.database_back()
     until(lambda: _answers(arena), seconds=60, what="the API is back")
     arena.submit(arena.new_hosts(5))
