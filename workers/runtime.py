@@ -42,7 +42,9 @@ class Runtime:
         self.database = Database(settings, "worker")
         self.database.check()
         self.queue = RedisTaskQueue(broker)
-        self.ledger = RedisLedger(broker, fallback=LocalLedger(share=1 / settings.processes))
+        self.ledger = RedisLedger(
+            broker, fallback=LocalLedger(share=1 / settings.processes), longest_request=settings.request_timeout + 1
+        )
         self.transport = client.build(settings, ledger=self.ledger, fetched=self.meters.fetched)
         self.leases = Leases(
             self.database,

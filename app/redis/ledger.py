@@ -40,23 +40,23 @@ end
 """
 
 # Takes all places or none. Answers the milliseconds to wait, and whether the first key's host is in any trouble.
-# Two keys a place, (state, places taken), and two arguments, (places there are, delay), from the fifth on.
+# Two keys a place, (state, places taken), and two arguments, (places there are, delay), from the sixth on.
 _ENTER = (
     _NOW
     + """
-local kept, full, token = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local kept, held, full, token = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local wait, trouble = 0, 0
 for i = 1, #KEYS, 2 do
   local state = redis.call('HMGET', KEYS[i], 'cool', 'next', 'fails', 'trips')
   if i == 1 and (state[3] or state[4]) then trouble = 1 end
   wait = math.max(wait, tonumber(state[1] or '0') - now, tonumber(state[2] or '0') - now)
   redis.call('ZREMRANGEBYSCORE', KEYS[i + 1], '-inf', now)
-  if redis.call('ZCARD', KEYS[i + 1]) >= tonumber(ARGV[i + 4]) then wait = math.max(wait, full) end
+  if redis.call('ZCARD', KEYS[i + 1]) >= tonumber(ARGV[i + 5]) then wait = math.max(wait, full) end
 end
 if wait > 0 then return {math.ceil(wait), trouble} end
 for i = 1, #KEYS, 2 do
-  local delay = tonumber(ARGV[i + 5])
-  redis.call('ZADD', KEYS[i + 1], now + kept, token)
+  local delay = tonumber(ARGV[i + 6])
+  redis.call('ZADD', KEYS[i + 1], now + held, token)
   redis.call('PEXPIRE', KEYS[i + 1], kept)
   if delay > 0 then
     redis.call('HSET', KEYS[i], 'next', now + delay)
@@ -107,11 +107,21 @@ class Ledger(Protocol):
 
 
 class RedisLedger:
-    """Politeness shared by all workers. Hosts and seconds as in `Ledger`; never raises for a Redis that is away."""
+    """Politeness shared by all workers. Hosts and seconds as in `Ledger`; never raises for a Redis that is away.
+
+    No request lasts longer than `longest_request` seconds: the places of a worker that died are free after that.
+    """
 
     def __init__(
-        self, url: str, *, fallback: Ledger, prefix: str = "polite:", clock: Callable[[], float] | None = None
+        self,
+        url: str,
+        *,
+        fallback: Ledger,
+        longest_request: float = KEPT_MS / 1000,
+        prefix: str = "polite:",
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        self._held_ms = min(int(longest_request * 1000), KEPT_MS)
         self._redis = connect(url, max_connections=MAX_CONNECTIONS)
         self._fallback = fallback
         self._prefix = prefix
@@ -129,7 +139,7 @@ class RedisLedger:
         """Take a place under every key: 0.0 when all were got, else the seconds until asking again makes sense."""
         token = uuid4().hex
         keys = [key for name, _, _ in places for key in (self._key(name), self._taken(name))]
-        arguments: list[int | str] = [self._now(), KEPT_MS, FULL_MS, token]
+        arguments: list[int | str] = [self._now(), KEPT_MS, self._held_ms, FULL_MS, token]
         for _, concurrency, delay in places:
             arguments += [concurrency, int(delay * 1000)]
         try:

@@ -38,6 +38,7 @@ ENVIRONMENT = {
     "SCRAPERSKY_RETRY_BASE_SECONDS": "0.2",
     "SCRAPERSKY_WORKER_MEMORY_MIB": "512",
     "SCRAPERSKY_STUCK_SECONDS": "15",
+    "SCRAPERSKY_REQUEST_TIMEOUT": "20",
     "SCRAPERSKY_LOGIN_RATE": "1000/minute",
 }
 AUDIT = (Path(__file__).parent / "audit.sql").read_text(encoding="utf-8")

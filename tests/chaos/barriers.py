@@ -87,6 +87,12 @@ class Barriers:
             while True:
                 self._arrivals.get_nowait().order()
 
+    def arrived(self) -> Arrival | None:
+        """Somebody who stands at a barrier now."""
+        with suppress(queue.Empty):
+            return self._arrivals.get_nowait()
+        return None
+
     def refused(self) -> set[tuple[int, str]]:
         """(pid, job) of transactions that were turned away, for their token was not the job's any more."""
         try:
