@@ -136,6 +136,7 @@ class _Attempt:
             inventory=StoredInventory(self._runtime.database, assignment),
             agent=self._runtime.agent,
             resume=assignment.resume,
+            check=self._control.check,
         )
 
     def _aborted(self) -> None:

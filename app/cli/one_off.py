@@ -12,6 +12,7 @@ from app.scanning import scan
 from app.scanning.values import (
     Candidate,
     FileStatus,
+    Home,
     Interrupted,
     Page,
     PageRead,
@@ -85,6 +86,7 @@ class OneOff:
         )
         self._missed: frozenset[str] = frozenset()
         self._pending: tuple[Candidate, ...] = ()
+        self._home: Home | None = None
 
     def run(self) -> Result:
         """:raises Aborted: the control says so"""
@@ -107,6 +109,7 @@ class OneOff:
             inventory=self._memory,
             agent=self._agent,
             resume=self._resume(),
+            check=self._control.check,
         ):
             self._control.check()
             match event:
@@ -117,7 +120,8 @@ class OneOff:
                 case PageRead():
                     self._page(event)
                 case Interrupted():
-                    self._missed, self._pending, self.result.stats = event.missed, event.pending, event.stats
+                    self._missed, self._pending, self._home = event.missed, event.pending, event.home
+                    self.result.stats = event.stats
                 case ScanFinished():
                     self.result.outcome, self.result.stats = event.outcome, event.stats
 
@@ -142,6 +146,7 @@ class OneOff:
             pending=self._pending,
             missed=self._missed,
             pages_done=frozenset(page.url for page in self.result.pages),
+            home=self._home,
             stats=self.result.stats,
         )
 

@@ -9,7 +9,9 @@ from typing import Final, Literal
 from app.errors import FetchError, Postponed, ScanFailed
 from app.scanning import robots
 from app.scanning.asking import Asker
+from app.scanning.frontier import origin
 from app.scanning.robots import Robots
+from app.scanning.urls import site as parse_site
 from app.scanning.values import Limits, Request, Response, RobotsRead, Site
 
 # Names of which a site often has more than one (a sitemap and its compressed twin, an index beside a urlset),
@@ -97,6 +99,18 @@ def settle(site: Site, asker: Asker, limits: Limits, *, respect: bool) -> Settle
     raise ScanFailed(error.code, error.detail, retry_after=error.retry_after)
 
 
+def rules_of(url: str, asker: Asker, limits: Limits) -> Robots:
+    """The rules of another host, that of `url`. If they cannot be had, nothing is allowed there.
+
+    :raises Postponed, Aborted: as the fetcher
+    """
+    of = parse_site(origin(url), allow_special=True)
+    try:
+        return settle(of, asker, limits, respect=True).rules
+    except ScanFailed:
+        return Robots("User-agent: *\nDisallow: /", url=f"{origin(url)}/robots.txt")
+
+
 def schemes(site: Site) -> tuple[Scheme, ...]:
     """The schemes to try, in order.
 
@@ -143,10 +157,19 @@ def guesses(site: Site, scheme: Scheme, names: Iterable[str]) -> Iterator[list[s
         yield [f"{scheme}://{site.authority}{directory}{name}" for name in names]
 
 
+def authority(url: str) -> str:
+    """Host and port.
+
+    >>> authority("https://www.example.com/a"), authority("http://example.com:8080/")
+    ('www.example.com', 'example.com:8080')
+    """
+    return url.split("/", 3)[2]
+
+
 def bare_host(url: str) -> str:
     """Host and port without `www.`: a site and its `www` twin are one.
 
     >>> bare_host("https://www.example.com/a"), bare_host("http://example.com:8080/")
     ('example.com', 'example.com:8080')
     """
-    return url.split("/", 3)[2].removeprefix("www.")
+    return authority(url).removeprefix("www.")

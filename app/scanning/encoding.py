@@ -8,13 +8,14 @@ from __future__ import annotations
 import codecs
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from w3lib.encoding import resolve_encoding
 
 from app.scanning import legacy
 
+Check = Callable[[], object]
 BLOCK: Final = 65_536
 MAX_GZIP_LAYERS: Final = 3
 SAMPLE: Final = 16_384  # bytes looked at to tell what a document is encoded in that is not UTF-8
@@ -35,18 +36,21 @@ _REFUSED: Final = frozenset({"utf-7", "utf7", "unicode-1-1-utf-7", "cp037", "cp5
 class Source:
     """Decoded blocks, all but the last of one size; `size` and `fault` are final when it is exhausted.
 
-    `cap` bounds each layer's output, so neither a bomb nor a bomb inside a bomb is inflated further.
+    `cap` bounds each layer's output, so neither a bomb nor a bomb inside a bomb is inflated further. `check` is asked
+    at every block: a few octets may be minutes of work, which it ends by raising.
     """
 
-    def __init__(self, chunks: Iterable[bytes], *, cap: int) -> None:
+    def __init__(self, chunks: Iterable[bytes], *, cap: int, check: Check | None = None) -> None:
         self.size = 0
         self.fault: str | None = None
         self.capped = False
         self._cap = cap
         self._chunks = chunks
+        self._check = check or _go_on
 
     def __iter__(self) -> Iterator[bytes]:
         for block in self._plain(_blocks(self._chunks), layers=0):
+            self._check()
             room = self._cap - self.size
             self.size += min(len(block), room)
             if len(block) > room:
@@ -68,6 +72,7 @@ class Source:
         inflater = zlib.decompressobj(wbits=31)
         produced, fed = 0, False
         for block in blocks:
+            self._check()  # members may be empty: then nothing comes out of however much
             data = block
             while data:
                 fed, safe = True, inflater.copy()
@@ -90,6 +95,10 @@ class Source:
         yield from _drain(inflater)
         if fed and not inflater.eof:
             self.fault = "the gzip data ends early"
+
+
+def _go_on() -> None:
+    return
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

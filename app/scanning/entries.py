@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +18,7 @@ from app.scanning.values import ChildEntry, Limits, UrlEntry
 Entry = UrlEntry | ChildEntry
 CHANGEFREQS: Final = frozenset({"always", "hourly", "daily", "weekly", "monthly", "yearly", "never"})
 FRAMES: Final = frozenset({"urlset", "sitemapindex"})
+NESTING: Final = FRAMES | {"url", "sitemap"}
 _EXTENSION = re.compile(r"image|video|news|mobile|xhtml|pagemap", re.IGNORECASE)
 _BLANKS: Final = "\ufeff\u200b\u200c\u200d\u2060"
 _LINE_BREAK = re.compile(r"[\r\n\t]")
@@ -34,14 +35,14 @@ class Listing:
         self._text_length = limits.text_length
         self.rejected: dict[str, int] = {}
 
-    def canonical(self, listed: str) -> str | None:
+    def canonical(self, listed: str, base: str | None = None) -> str | None:
         """The URL that stood in the document. Names without public meaning are recorded all the same."""
         try:
-            return canonical(listed, base=self.url, allow_special=True, max_length=self.limits.url_length)
+            return canonical(listed, base=base or self.url, allow_special=True, max_length=self.limits.url_length)
         except InvalidUrl as error:
             if error.reason == "control_character" and (whole := _unbroken(listed)) != listed:
                 # a URL that an editor broke over lines: browsers drop the break as well (WHATWG URL, 4.4)
-                return self.canonical(whole)
+                return self.canonical(whole, base)
             self.reject(error.reason)
             return None
 
@@ -129,19 +130,22 @@ class SitemapReader:
         urls = listed if self._listing.are_canonical(listed) else map(self._listing.canonical, listed)
         return [_finished(draft, url) for draft, url in zip(drafts, urls, strict=True) if url is not None]
 
-    def _frame(self, frame: etree._Element, drafts: list[_Draft]) -> None:
+    def _frame(self, frame: Iterable[etree._Element], drafts: list[_Draft], *, is_known: bool = True) -> None:
+        """Also entries that stand in elements nobody knows: lists in wrappers of a generator's own."""
         for element in frame:
             name = self._names[element.tag]
             if name in ("url", "sitemap"):
                 self._entry(element, drafts, is_child=name == "sitemap")
-            elif name in FRAMES:
-                self._frame(element, drafts)
             elif name == "loc":  # in no entry at all
-                drafts.append(_Draft(UrlEntry("", self._listing.trimmed(element.text)), is_child=False))
+                if is_known:
+                    drafts.append(_Draft(UrlEntry("", self._listing.trimmed(element.text)), is_child=False))
+            elif len(element):
+                self._frame(element, drafts, is_known=name in FRAMES)
 
     def _entry(self, element: etree._Element, drafts: list[_Draft], *, is_child: bool) -> None:
-        """Read one entry; a second `<loc>` in it starts another, as crawler-commons has it."""
+        """Read one entry, and any within it; a second `<loc>` starts another, as crawler-commons has it."""
         entry = UrlEntry("", "")
+        nested: list[etree._Element] = []
         trimmed, names = self._listing.trimmed, self._names
         for field in element:
             name = names[field.tag]
@@ -156,12 +160,15 @@ class SitemapReader:
                 entry.lastmod = parse_lastmod(raw) if raw else None
             elif name == "link":
                 self._link(entry, field)
+            elif name in NESTING:
+                nested.append(field)
             else:
                 self._take(entry, name, field)
         if not entry.listed:
             bare = trimmed(element.text)  # a URL without its <loc>, if it looks like one: it may be anything
             entry.listed = bare if bare.lower().startswith(("http://", "https://", "/")) else ""
         drafts.append(_Draft(entry, is_child))
+        self._frame(nested, drafts)
 
     def _link(self, entry: UrlEntry, field: etree._Element) -> None:
         language, href = field.get("hreflang"), self._listing.trimmed(field.get("href"))

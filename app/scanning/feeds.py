@@ -8,11 +8,14 @@ from typing import Any, Final
 
 from lxml import etree
 
+from app.errors import InvalidUrl
 from app.scanning.dates import parse_lastmod
 from app.scanning.entries import Entry, Listing, attributes_of, local_name
+from app.scanning.urls import canonical
 from app.scanning.values import Lastmod, UrlEntry
 
 FRAMES: Final = frozenset({"rss", "channel", "rdf", "feed"})
+XML_BASE: Final = "{http://www.w3.org/XML/1998/namespace}base"
 MAX_JSON_BYTES: Final = 4 << 20  # JSON is read whole, and takes twenty times its size; a feed of this size is none
 # The best of several dates first; a feed's own names before those of Dublin Core
 _DATES: Final = ("updated", "modified", "pubdate", "date", "published", "issued", "created")
@@ -21,13 +24,21 @@ _DATES: Final = ("updated", "modified", "pubdate", "date", "published", "issued"
 class FeedReader:
     """Reads parsed stretches of a feed: `item` and `entry` elements, at any depth of the feed's own frames."""
 
-    def __init__(self, listing: Listing) -> None:
+    def __init__(self, listing: Listing, base: str = "") -> None:
         self._listing = listing
+        self._base = self._resolved(base, listing.url)
 
     def read(self, root: etree._Element) -> list[Entry]:
         entries: list[Entry] = []
         self._frame(root, entries)
         return entries
+
+    def _resolved(self, base: str | None, outer: str) -> str:
+        """What links are relative to: `xml:base`, itself relative to that of what it stands in (RFC 4287, 2)."""
+        try:
+            return canonical(self._listing.trimmed(base), base=outer, allow_special=True) if base else outer
+        except InvalidUrl:
+            return outer
 
     def _frame(self, frame: etree._Element, entries: list[Entry]) -> None:
         for element in frame:
@@ -35,10 +46,11 @@ class FeedReader:
             if name in FRAMES:
                 self._frame(element, entries)
             elif name in ("item", "entry"):
+                base = self._resolved(element.get(XML_BASE), self._base)
                 listed = self._item_link(element) if name == "item" else self._atom_link(element)
                 if not listed:
                     self._listing.reject("empty")
-                elif (url := self._listing.canonical(listed)) is not None:
+                elif (url := self._listing.canonical(listed, base)) is not None:
                     entries.append(UrlEntry(url, listed, self._date(element)))
 
     def _own(self, element: etree._Element) -> Iterator[tuple[str, etree._Element]]:

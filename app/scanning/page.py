@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from app.scanning import contacts, html, page_types, profiles, structured, technologies
 from app.scanning.html import Document, Element, clean
-from app.scanning.values import Limits, Page, Problem
+from app.scanning.values import Home, Limits, Page, Problem
 
 MAX_ANCHORS: Final = 10_000  # looked at on one page
 MAX_LINKS: Final = 200  # kept of them for `choose`
@@ -326,7 +326,7 @@ def _host(url: str) -> str:
     return url.partition("://")[2].partition("/")[0].partition("?")[0]
 
 
-def choose(home: Page | None, links: Sequence[str], candidates: Sequence[str], limit: int) -> list[str]:
+def choose(home: Home | None, links: Sequence[str], candidates: Sequence[str], limit: int) -> list[str]:
     """Pick the pages to read beside the home page: contact, about and legal pages first, then sitemap order.
 
     `links` are those of the home page, `candidates` the sitemap's. Only pages of the home page's host (without a
@@ -361,12 +361,12 @@ def _depth(url: str) -> int:
     return url.partition("://")[2].partition("?")[0].rstrip("/").count("/")
 
 
-def _hosts(home: Page | None, links: Sequence[str], candidates: Sequence[str]) -> set[str]:
+def _hosts(home: Home | None, links: Sequence[str], candidates: Sequence[str]) -> set[str]:
     known: Iterable[str] = (home.url, home.final_url) if home else [*candidates[:1], *links[:1]][:1]
     return {key[0] for url in known if (key := _key(url))}
 
 
-def _home_keys(home: Page | None) -> set[tuple[str, str, str]]:
+def _home_keys(home: Home | None) -> set[tuple[str, str, str]]:
     known = (home.url, home.final_url, home.canonical or "") if home else ()
     return {key for url in known if (key := _key(url))}
 

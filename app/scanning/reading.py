@@ -10,6 +10,7 @@ from typing import Final
 from app.errors import FETCH_FAILURES, FetchError
 from app.scanning import sitemap
 from app.scanning.asking import Outcome, http_failure
+from app.scanning.encoding import Check
 from app.scanning.entries import Entry
 from app.scanning.frontier import Ask
 from app.scanning.values import (
@@ -44,12 +45,13 @@ class Opened:
 
 
 class Reader:
-    """Counts the URLs it hands on into `stats`, and stops at the caps of `options`."""
+    """Counts the URLs it hands on into `stats`, and stops at the caps of `options`, or where `check` raises."""
 
-    def __init__(self, options: ScanOptions, limits: Limits, stats: ScanStats) -> None:
+    def __init__(self, options: ScanOptions, limits: Limits, stats: ScanStats, *, check: Check | None) -> None:
         self._options = options
         self._limits = limits
         self._stats = stats
+        self._check = check
 
     @property
     def is_full(self) -> bool:
@@ -77,7 +79,11 @@ class Reader:
         if stored is not None and self._is_same(response, stored):
             return _unchanged(file, response, stored)
         parsed = sitemap.parse(
-            response.body.chunks(), url=response.url, limits=self._limits, truncated=response.truncated
+            response.body.chunks(),
+            url=response.url,
+            limits=self._limits,
+            truncated=response.truncated,
+            check=self._check,
         )
         first = next(iter(parsed), None)
         file.kind = parsed.kind

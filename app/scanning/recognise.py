@@ -31,6 +31,7 @@ _MARKUP = re.compile(
     """,
     re.DOTALL | re.VERBOSE | re.IGNORECASE,
 )
+_BASE = re.compile(r"(?:^|\s)xml:base\s*=\s*(?:\"([^\"<]*)\"|'([^'<]*)')")
 _NAMESPACE = re.compile(r"(?:^|\s)xmlns(?::([A-Za-z_][\w.\-]*))?\s*=\s*(?:\"([^\"<]*)\"|'([^'<]*)')", re.ASCII)
 
 
@@ -45,6 +46,7 @@ class Root:
     end: int = 0
     prefix: str = ""
     namespaces: dict[str, str] = field(default_factory=dict)
+    base: str = ""  # its xml:base
     is_entry: bool = False  # the root is itself an entry: there is no frame around it
     is_empty: bool = False
     refusal: str | None = None
@@ -107,6 +109,7 @@ def _element(token: re.Match[bytes], *, is_first: bool) -> Root | None:
             end=token.end(),
             prefix=(token["prefix"] or b"").decode("utf-8", "replace"),
             namespaces=_namespaces(attributes),
+            base=_base(attributes),
             is_empty=attributes.rstrip().endswith("/"),
         )
     if name in _BARE and is_first:
@@ -121,6 +124,11 @@ def _namespaces(attributes: str) -> dict[str, str]:
         if prefix not in found and prefix not in {"xml", "xmlns"} and (uri or not prefix):
             found[prefix] = uri
     return found
+
+
+def _base(attributes: str) -> str:
+    found = _BASE.search(attributes)
+    return (found[1] or found[2] or "") if found else ""
 
 
 def _without_markup(head: bytes) -> Root:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from app.scanning import sitemap_lines
+from app.scanning.encoding import Source
 from app.scanning.rules import Line, Rules
 from app.scanning.values import Limits
 
@@ -98,8 +99,9 @@ def parse(body: bytes, *, url: str, limits: Limits = Limits(), truncated: bool =
     >>> robots.allowed("https://example.com/private/x", "ScraperSky"), robots.sitemaps
     (False, ('https://example.com/map.xml',))
     """
-    text = _decode(body[: limits.robots_bytes])
-    if truncated or len(body) > limits.robots_bytes:
+    source = Source([body], cap=limits.robots_bytes)  # some servers send it gzipped and do not say so
+    text = _decode(b"".join(source))
+    if truncated or source.capped or source.fault:
         # half a line says something else than the whole: `Disallow: /` of `Disallow: /private`
         text = text[: max(text.rfind("\n"), text.rfind("\r")) + 1]
     if text.lstrip().startswith("<"):

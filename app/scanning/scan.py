@@ -17,13 +17,16 @@ from typing import Final
 from app.errors import Postponed, ScanFailed
 from app.scanning import discovery, page, urls
 from app.scanning.asking import Asker
-from app.scanning.discovery import FEEDS, FREQUENT, RARE, Settled, bare_host
+from app.scanning.discovery import FEEDS, FREQUENT, RARE, Settled, authority, bare_host
+from app.scanning.encoding import Check
 from app.scanning.frontier import Frontier
 from app.scanning.reading import FOUND, Reader
+from app.scanning.robots import Robots
 from app.scanning.tree import Tree
 from app.scanning.values import (
     Event,
     Fetcher,
+    Home,
     Interrupted,
     Inventory,
     Limits,
@@ -51,8 +54,11 @@ def run(
     agent: str,
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     resume: Resume = Resume(),  # noqa: B008 - a frozen value
+    check: Check | None = None,
 ) -> Generator[Event]:
     """Scan a site. `agent` is the product token that robots.txt is asked about.
+
+    `check` is called while documents are read, which may take minutes without an event; it may raise to end them.
 
     :raises ScanFailed: the host is unreachable, or robots.txt or every sitemap it names failed
     :raises Postponed, Aborted: as the fetcher; before `Postponed`, once robots.txt is read, `Interrupted` is yielded
@@ -60,12 +66,11 @@ def run(
     stats = replace(resume.stats)
     asker = Asker(fetcher, stats, concurrency=options.per_host_concurrency)
     settled = discovery.settle(site, asker, limits, respect=options.respect_robots)
-    own_delay = settled.rules.crawl_delay(agent) or 0.0
-    fetcher.set_crawl_delay(max(own_delay, options.crawl_delay or 0.0))
+    fetcher.set_crawl_delay(max(settled.rules.crawl_delay(agent) or 0.0, options.crawl_delay or 0.0))
     yield settled.event(agent)
     tree = Tree(
         Frontier(site, settled.scheme, options, missed=resume.missed),
-        Reader(options, limits, stats),
+        Reader(options, limits, stats, check=check),
         asker,
         inventory,
         options=options,
@@ -81,7 +86,10 @@ def run(
         tree=tree,
         visitor=Visitor(asker, limits, country=options.country),
         inventory=inventory,
-        pages_done=resume.pages_done,
+        asker=asker,
+        fetcher=fetcher,
+        limits=limits,
+        resume=resume,
         stats=stats,
     )
     yield from scan.events()
@@ -100,7 +108,10 @@ class _Scan:
         tree: Tree,
         visitor: Visitor,
         inventory: Inventory,
-        pages_done: Iterable[str],
+        asker: Asker,
+        fetcher: Fetcher,
+        limits: Limits,
+        resume: Resume,
         stats: ScanStats,
     ) -> None:
         self._site = site
@@ -110,11 +121,16 @@ class _Scan:
         self._tree = tree
         self._visitor = visitor
         self._inventory = inventory
+        self._asker = asker
+        self._fetcher = fetcher
+        self._limits = limits
         self._stats = stats
         self._named = settled.rules.sitemaps
         self._home_url = urls.home_url(site, settled.scheme)
         self._home: Page | None = None
-        self._pages_done = set(pages_done)
+        self._known_home = resume.home  # as this or an earlier attempt saw it
+        self._moved: Robots | None = None  # the rules of the host that the home page has moved to
+        self._pages_done = set(resume.pages_done)
 
     def events(self) -> Iterator[Event]:
         try:
@@ -126,14 +142,32 @@ class _Scan:
             outcome = self._outcome()
             yield from self._more_pages()
         except Postponed:
-            yield Interrupted(missed=frozenset(self._tree.missed), pending=self._tree.pending(), stats=self._stats)
+            yield Interrupted(
+                missed=frozenset(self._tree.missed),
+                pending=self._tree.pending(),
+                home=self._known_home,
+                stats=self._stats,
+            )
             raise
         yield ScanFinished(outcome=outcome, stats=self._stats)
 
     def _allowed(self, found: Iterable[str]) -> list[str]:
         if not self._options.respect_robots:
             return list(found)
-        return [url for url in found if self._settled.rules.allowed(url, self._agent)]
+        return [url for url in found if self._rules(url).allowed(url, self._agent)]
+
+    def _rules(self, url: str) -> Robots:
+        """Those of the site, but on the host that its home page has moved to that host's own (RFC 9309, 2.3)."""
+        own, home, at = self._settled.rules, self._known_home, authority(url)
+        if home is None or at != authority(home.final_url) or at in (self._site.authority, authority(own.url)):
+            return own
+        if self._moved is None:
+            # no delay before robots.txt: else each attempt at a host that asks for a long one would end with it
+            self._fetcher.set_crawl_delay(0.0)
+            self._moved = discovery.rules_of(home.final_url, self._asker, self._limits)
+            delays = (own.crawl_delay(self._agent), self._moved.crawl_delay(self._agent), self._options.crawl_delay)
+            self._fetcher.set_crawl_delay(max(delay or 0.0 for delay in delays))
+        return self._moved
 
     # Sitemaps
 
@@ -183,6 +217,7 @@ class _Scan:
         else:
             [home] = self._visitor.visit([self._home_url])
             self._home = home
+            self._known_home = self._kept(home)
         if is_wanted:
             self._pages_done.add(self._home_url)
             yield self._page_read(home, is_home=True)
@@ -193,15 +228,21 @@ class _Scan:
         own = {bare_host(home_url) for home_url in (self._home_url, home.final_url)}
         return [url for url in links if bare_host(url) in own]
 
+    def _kept(self, home: Page) -> Home:
+        """No more links than will be read: it is stored when the scan is interrupted."""
+        kept = Home(url=home.url, final_url=home.final_url, canonical=home.canonical)
+        return replace(kept, links=page.choose(kept, home.links, (), self._options.max_pages))
+
     def _more_pages(self) -> Iterator[PageRead]:
         left = self._options.max_pages - len(self._pages_done)
         if left <= 0:
             return
         listed = self._allowed(self._inventory.page_candidates(CANDIDATES_PER_PAGE * self._options.max_pages))
-        if self._site.path != "/" or self._home is None:
+        home = self._known_home
+        if self._site.path != "/" or home is None:
             listed = [url for url in listed if urls.same_site(url, self._site)]
-        links = self._allowed(self._home.links if self._home else ())
-        chosen = page.choose(self._home, links, listed, self._options.max_pages + len(self._pages_done))
+        links = self._allowed(home.links if home else ())
+        chosen = page.choose(home, links, listed, self._options.max_pages + len(self._pages_done))
         new = [url for url in chosen if url not in self._pages_done][:left]
         with closing(self._visitor.visit(new)) as pages:
             for found in pages:

@@ -21,7 +21,7 @@ from typing import Final, Literal
 from lxml import etree
 
 from app.scanning import feeds
-from app.scanning.encoding import Charset, Source, utf8
+from app.scanning.encoding import Charset, Check, Source, utf8
 from app.scanning.entries import FRAMES as SITEMAP_FRAMES
 from app.scanning.entries import Entry, Listing, SitemapReader
 from app.scanning.lines import text_lines
@@ -52,14 +52,16 @@ class Parse(Iterator[Entry]):
     lost of one that is, it says as `partial`, with the line. docs/scanning.md has them all.
     """
 
-    def __init__(self, chunks: Iterable[bytes], *, url: str, limits: Limits, truncated: bool) -> None:
+    def __init__(
+        self, chunks: Iterable[bytes], *, url: str, limits: Limits, truncated: bool, check: Check | None
+    ) -> None:
         self.kind: DocumentKind = "unknown"
         self.problem: Problem | None = None
         self.complete = False  # read to its proper end, with nothing lost
         self.oversized = False  # beyond what the protocol allows, or beyond the caps
         self._limits = limits
         self._truncated = truncated
-        self._source = Source(chunks, cap=limits.sitemap_bytes)
+        self._source = Source(chunks, cap=limits.sitemap_bytes, check=check)
         self._listing = Listing(url, limits)
         self._charset = Charset()
         self._count = 0
@@ -175,7 +177,7 @@ class _Document:
         self._listing = listing
         self._charset = charset
         self._is_sitemap = found.kind in ("urlset", "index")
-        self._reader = SitemapReader(listing) if self._is_sitemap else feeds.FeedReader(listing)
+        self._reader = SitemapReader(listing) if self._is_sitemap else feeds.FeedReader(listing, found.base)
         self._plain = PlainReader(listing, found.namespaces) if found.kind == "urlset" else None
         self._misses = 0
         self._mends_references = False
@@ -331,11 +333,12 @@ def parse(
     url: str,
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     truncated: bool = False,
+    check: Check | None = None,
 ) -> Parse:
     """Read the document that was served at `url` (canonical). No content raises; what is wrong is recorded.
 
     `chunks` may be cut anywhere, and are drawn only as entries are asked for. `truncated` tells that the body is known
-    to have ended early.
+    to have ended early. `check` is called now and then, also while no entry comes: it may raise to end the reading.
 
     >>> body = b"<urlset><url><loc>/a</loc><lastmod>2024</lastmod></url></urlset>"
     >>> parsed = parse([body], url="https://example.com/sitemap.xml")
@@ -345,4 +348,4 @@ def parse(
     >>> [entry.url for entry in parsed], parsed.problem
     (['https://example.com/a'], Problem(code='partial', detail='the document ends early', line=1))
     """
-    return Parse(chunks, url=url, limits=limits, truncated=truncated)
+    return Parse(chunks, url=url, limits=limits, truncated=truncated, check=check)

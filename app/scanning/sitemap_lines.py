@@ -21,7 +21,7 @@ _KEY_FORGOTTEN = re.compile(r"https?://.*?site[_-]?map", re.IGNORECASE)
 
 _TAG = re.compile(r"</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>", re.IGNORECASE)
 _LINK = re.compile(r"\[[^\[\]]*\]\(([^()\s]*)\)")  # as Markdown has it
-_AROUND: Final = "<>()[]\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb,;"
+_AROUND: Final = "<>()[]\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb,;\u200b\u2060\ufeff"
 _NAMES_A_FILE = re.compile(r"[./]|map", re.IGNORECASE)  # `none` and `yes` do not
 _BETWEEN = re.compile(r",(?=https?://)|\ssite-?maps?\s?:", re.IGNORECASE)
 _ENDS = re.compile(r"\.(?:xml|gz|txt|php|aspx?)(?:\?.*)?\W*\Z", re.IGNORECASE)

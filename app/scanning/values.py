@@ -354,6 +354,16 @@ class ScanFinished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """What choosing further pages takes of the home page. `links` are those worth reading, the best first."""
+
+    url: str
+    final_url: str
+    canonical: str | None = None
+    links: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interrupted:
     """Comes just before `Postponed` leaves the scan: what only the scan itself can tell its next attempt.
 
@@ -363,6 +373,7 @@ class Interrupted:
 
     missed: frozenset[str]
     pending: tuple[Candidate, ...]
+    home: Home | None
     stats: ScanStats
 
 
@@ -374,13 +385,14 @@ class Resume:
     """Where an earlier attempt of the same scan got to: `done` files are not fetched again, failed ones included.
 
     To have failures tried again in a new attempt, leave them out of `done` and put them into `pending`.
-    `missed` (and the rest of `pending`) come from `Interrupted`.
+    `missed`, `home` (and the rest of `pending`) come from `Interrupted`.
     """
 
     done: Mapping[str, FileStatus] = field(default_factory=dict)
     pending: Sequence[Candidate] = ()
     missed: frozenset[str] = frozenset()
     pages_done: frozenset[str] = frozenset()
+    home: Home | None = None
     stats: ScanStats = field(default_factory=ScanStats)
 
 

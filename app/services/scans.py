@@ -26,6 +26,7 @@ from app.scanning.values import (
     DocumentKind,
     Event,
     FileStatus,
+    Home,
     Interrupted,
     Page,
     PageRead,
@@ -137,6 +138,7 @@ def _resume(uow: TenantUnit, job_id: UUID, claimed: Claimed) -> Resume:
         done=done,
         pending=pending + [c for c in (Candidate(**told) for told in kept.get("pending", ())) if c.url not in known],
         missed=frozenset(kept.get("missed", ())),
+        home=Home(**kept["home"]) if kept.get("home") else None,
         pages_done=frozenset(uow.pages.urls_of_job(job_id)),
         stats=stats_from(claimed.stats),
     )
@@ -472,7 +474,11 @@ def percent(event: SitemapRead) -> int:
 def _checkpoint(interrupted: Interrupted | None) -> dict[str, Any] | None:
     if interrupted is None:
         return None
-    return {"missed": sorted(interrupted.missed), "pending": [asdict(c) for c in interrupted.pending]}
+    return {
+        "missed": sorted(interrupted.missed),
+        "pending": [asdict(c) for c in interrupted.pending],
+        "home": asdict(interrupted.home) if interrupted.home else None,
+    }
 
 
 def _file_values(file: SitemapFile, scan_no: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +91,7 @@ def scanned(
     candidates: Sequence[str] = (),
     resume: Resume | None = None,
     limits: Limits | None = None,
+    check: Callable[[], object] | None = None,
     raises: type[BaseException] | tuple[()] = (),
     **options: Any,
 ) -> Scanned:
@@ -105,6 +106,7 @@ def scanned(
         agent=AGENT,
         resume=resume or Resume(),
         limits=limits or Limits(),
+        check=check,
     )
     try:
         for event in events:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import tracemalloc
 
 import pytest
@@ -36,6 +37,7 @@ def robots(text: str | bytes) -> Robots:
         "Sitemap:\u00a0https://example.com/map.xml\u00a0",
         "\u200bSitemap: https://example.com/map.xml",
         "\ufeffSitemap: https://example.com/map.xml",
+        "Sitemap: \u200bhttps://example.com/map.xml\u200b",
         "Site-map: /map.xml",
         "Site_map: /map.xml",
         "Site map: /map.xml",
@@ -148,6 +150,16 @@ def test_encodings(encoding):
     found = robots(text.encode(encoding))
     assert found.sitemaps == ("https://example.com/map.xml",)
     assert not found.allowed("https://example.com/x", AGENT)
+
+
+def test_gzip_is_known_by_its_first_octets_and_counts_within_the_cap():
+    rules = b"User-agent: *\nDisallow: /x\nSitemap: /map.xml\n"
+    found = robots(gzip.compress(rules))
+    assert found.sitemaps == ("https://example.com/map.xml",)
+    assert not found.allowed("https://example.com/x", AGENT)
+    bomb = robots(gzip.compress(rules + b"#" * (500 << 10) + b"\nDisallow: /"))
+    assert bomb.sitemaps == found.sitemaps
+    assert bomb.allowed("https://example.com/y", AGENT)
 
 
 @pytest.mark.parametrize(

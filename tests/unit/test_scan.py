@@ -958,6 +958,27 @@ def test_pages_keep_to_the_rules():
 
 
 @pytest.mark.parametrize(
+    ("there", "visited"),
+    [
+        (ok("User-agent: *\nDisallow: /contact"), ["/b"]),
+        (FetchError("timeout"), []),
+        ((503, {}, b""), []),
+        ((404, {}, b""), ["/contact", "/b"]),
+    ],
+)
+def test_where_the_home_page_has_moved_to_that_hosts_rules_hold(there, visited):
+    new = "https://brand.example.net"
+    web = {
+        ROBOTS: robots(rules="Disallow: /b"),
+        f"{BASE}/": (301, {"location": f"{new}/"}, b""),
+        f"{new}/": ok("<!doctype html><a href=/contact>c</a><a href=/b>b</a>"),
+        f"{new}/robots.txt": there,
+    }
+
+    assert pages_of(scanned(web, max_pages=3)) == [f"{BASE}/", *(f"{new}{path}" for path in visited)]
+
+
+@pytest.mark.parametrize(
     ("answer", "code"),
     [
         (FetchError("timeout"), "timeout"),
@@ -996,7 +1017,7 @@ class Patient(FakeFetcher):
     """Answers one request beside robots.txt, then wants a pause: a host with a long crawl delay."""
 
     def fetch(self, request):
-        if len(self.requests) > 1:
+        if any(earlier.purpose != "robots" for earlier in self.requests):
             raise Postponed(seconds=10)
         return super().fetch(request)
 
@@ -1029,6 +1050,7 @@ def attempts(web, limit, **options) -> list[Scanned]:
             pending=[*waiting, *result.interrupted.pending],
             missed=result.interrupted.missed,
             pages_done=resume.pages_done | {page.url for page in result.pages},
+            home=result.interrupted.home,
             stats=result.interrupted.stats,
         )
     raise AssertionError("the scan does not come to an end")
@@ -1046,6 +1068,21 @@ def test_a_scan_that_is_postponed_after_every_request_comes_to_its_end():
     assert (last.outcome, last.stats.urls, last.stats.sitemaps, last.stats.sitemaps_failed) == ("incomplete", 2, 3, 1)
     asked = [url for result in done for url in result.fetcher.urls if url != ROBOTS]
     assert len(asked) - len(set(asked)) <= 1  # the failed one, once more
+
+
+def test_pages_that_only_the_home_page_names_are_read_by_a_later_attempt():
+    there = "https://www.example.com"
+    home = ok("<!doctype html><a href=/x>x</a><a href=/contact>Contact</a>")
+    web = {f"{BASE}/": (301, {"location": f"{there}/"}, b""), f"{there}/": home, MAP: ok(urlset(f"{there}/a"))}
+
+    done = attempts(web, 20, max_pages=4, candidates=[f"{there}/a"])
+
+    assert [page.url for result in done for page in result.pages] == [
+        f"{BASE}/",
+        f"{there}/contact",
+        f"{there}/a",
+        f"{there}/x",
+    ]
 
 
 @pytest.mark.parametrize("max_pages", [0, 1])
@@ -1164,6 +1201,28 @@ def test_a_stop_passes_through_and_leaves_no_body_open(stop):
     assert result.error is stop
     assert fetcher.open == 0
     assert isinstance(result.interrupted, Interrupted) == isinstance(stop, Postponed)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        gzip.compress(b"<urlset>" + b"</url>" * 1_000_000),
+        gzip.compress(gzip.compress(b"<urlset><url>" + b"<a/>" * 2_000_000)),
+        gzip.compress(gzip.compress(b"") * 50_000),
+        b"<urlset><!-- " + b"never closed" * 100_000,
+        b"\n".join([b"prose"] * 200_000),
+    ],
+)
+def test_a_document_in_which_nothing_comes_can_be_stopped(body):
+    looks = iter([None] * 5)
+
+    def check():
+        if next(looks, Aborted()):
+            raise Aborted
+
+    result = scanned({ROBOTS: robots(MAP), MAP: ok(body)}, check=check, raises=Aborted)
+
+    assert isinstance(result.error, Aborted)
 
 
 def test_what_came_before_a_pause_is_handed_on():

@@ -94,6 +94,12 @@ READ = {
         "<link rel='alternate' type='text/html' href='/p?alt'/><link rel='edit' href='/p?edit'/></entry></feed>"),
         ["/p"],
     ),
+    "Atom: links are relative to the nearest base, and that to the one around it": (
+        ("<feed xmlns='http://www.w3.org/2005/Atom' xml:base='/blog/'><entry><link href='p'/></entry>"
+        "<entry xml:base='2024/'><link href='q'/></entry><entry xml:base='https://'><link href='r?a=1&b'/></entry></feed>"),
+        ["/blog/p", "/blog/2024/q", "/blog/r?a=1&b"],
+    ),
+    "RSS: a base": ("<rss xml:base = 'https://shop.example/news/'><channel><item><link>p</link></item></channel></rss>", ["/news/p"]),
     "a feed without entries": ("<feed xmlns='http://www.w3.org/2005/Atom'><link href='/'/><title>t</title></feed>", []),
     # Refused on purpose: whoever fetched these would send a password, or ask a private address in disguise
     "user names and octal addresses": (
