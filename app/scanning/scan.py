@@ -42,7 +42,7 @@ from app.scanning.values import (
 )
 from app.scanning.visiting import Visitor, unread
 
-CANDIDATES_PER_PAGE: Final = 50  # sitemap URLs looked at for each page that may be read
+CANDIDATES_PER_PAGE: Final = 50  # sitemap URLs, and links, looked at for each page that may be read
 
 
 def run(
@@ -229,9 +229,9 @@ class _Scan:
         return [url for url in links if bare_host(url) in own]
 
     def _kept(self, home: Page) -> Home:
-        """No more links than will be read: it is stored when the scan is interrupted."""
+        """As it is stored when the scan is interrupted: with no more links than are looked at."""
         kept = Home(url=home.url, final_url=home.final_url, canonical=home.canonical)
-        return replace(kept, links=page.choose(kept, home.links, (), self._options.max_pages))
+        return replace(kept, links=page.choose(kept, home.links, (), CANDIDATES_PER_PAGE * self._options.max_pages))
 
     def _more_pages(self) -> Iterator[PageRead]:
         left = self._options.max_pages - len(self._pages_done)

@@ -955,6 +955,7 @@ def test_pages_keep_to_the_rules():
 
     assert f"{BASE}/contact" not in result.fetcher.urls
     assert pages_of(result) == [f"{BASE}/", f"{BASE}/b"]
+    assert pages_of(scanned(web, max_pages=2)) == [f"{BASE}/", f"{BASE}/b"]  # it costs no other page its turn
 
 
 @pytest.mark.parametrize(
