@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 
 from app.access import BUILT_IN_ROLES
 from app.errors import ConfigurationError
-from app.repositories import schema
+from app.repositories import direct, schema
 from app.repositories.batches import Line
 from app.repositories.jobs import _CLAIM
 from app.unit_of_work import Database
@@ -184,9 +184,8 @@ def test_rows_of_a_tenant_that_came_after_the_last_analyse_are_found_by_their_wh
         system.commit()
     claim = {"job": row.job_id, "dispatch": row.dispatch_no, "token": uuid4(), "lease": 60, "worker": "w"}
     with database.for_tenant(row.tenant_id) as uow:
-        plan = uow.session.execute(
-            sa.text("EXPLAIN (ANALYZE, FORMAT JSON) " + str(_CLAIM)), {"tenant": row.tenant_id, **claim}
-        ).scalar_one()
+        explain = "EXPLAIN (ANALYZE, FORMAT JSON) " + _CLAIM
+        (plan,) = direct.run(uow.session, explain, {"tenant": row.tenant_id, **claim}).fetchone()
     assert row.tenant_id == new
     assert [node for node in nodes(plan[0]["Plan"]) if dropped(node) > 100] == []
 
