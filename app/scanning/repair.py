@@ -36,6 +36,10 @@ _SPECIAL = re.compile('[&<>"]')
 
 # Fields hold text only: a start tag inside one means that its own end tag is missing.
 FIELDS: Final = frozenset({"loc", "lastmod", "changefreq", "priority"})
+# Those of feeds' items may hold markup, but not one another.
+ITEM_FIELDS: Final = frozenset(
+    {"title", "link", "guid", "id", "pubdate", "published", "updated", "description", "summary"}
+)
 
 
 # What makes a reference unfit for the parser; comments and CDATA are matched only to be passed over.
@@ -108,6 +112,7 @@ class _Mender:
         self._prefixes: set[str] = set()
         self._fault: tuple[str, int] | None = None
         self._at = 0
+        self._is_leaf = False  # the innermost open element holds no other
 
     def run(self, text: str, *, cut: bool) -> Mended:
         for token in _TOKEN.finditer(text):
@@ -149,7 +154,7 @@ class _Mender:
             return
         if name.lower() in self._shape.entries:
             self._close_before(self._shape.entries, name)
-        elif self._open and _local(self._open[-1]) in FIELDS:
+        elif self._open and _is_beside(_local(self._open[-1]), _local(name)):
             self._lost(f"<{self._open[-1]}> is not closed before <{name}>")
             self._close_to(len(self._open) - 1)
         if len(self._open) >= MAX_DEPTH:
@@ -160,6 +165,7 @@ class _Mender:
         self._out.append(f"<{name}{self._attributes(attributes)}{'/>' if empty else '>'}")
         if not empty:
             self._open.append(name)
+        self._is_leaf = not empty
 
     def _close_before(self, names: frozenset[str], name: str) -> None:
         for depth, opened in enumerate(self._open):
@@ -176,8 +182,11 @@ class _Mender:
             self._close_to(depth)
         elif _local(name) not in self._shape.frames:
             self._lost(f"</{name}> closes nothing")
+            if self._is_leaf and self._open[-1].lower() not in self._shape.entries:
+                self._close_to(len(self._open) - 1)  # misspelt: but for text, nothing stands in the innermost
 
     def _close_to(self, depth: int) -> None:
+        self._is_leaf = False
         while len(self._open) > depth:
             self._out.append(f"</{self._open.pop()}>")
 
@@ -211,6 +220,11 @@ class _Mender:
             return "&"
         point = int(decimal) if decimal is not None else int(hexadecimal, 16)
         return self._legal(chr(point)) if point <= 0x10FFFF else ""
+
+
+def _is_beside(opened: str, name: str) -> bool:
+    """Tell whether an element of this name cannot stand within the open one (local names, in lower case)."""
+    return opened in FIELDS or (opened in ITEM_FIELDS and name in ITEM_FIELDS)
 
 
 def _local(name: str) -> str:

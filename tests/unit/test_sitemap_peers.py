@@ -99,6 +99,20 @@ READ = {
         "<entry xml:base='2024/'><link href='q'/></entry><entry xml:base='https://'><link href='r?a=1&b'/></entry></feed>"),
         ["/blog/p", "/blog/2024/q", "/blog/r?a=1&b"],
     ),
+    "RSS: titles whose end is missing or misspelt": (
+        ("<rss><channel><item><title>a & b</tilte><link>/p</link></item><item><title>c<link>/q</link></item>"
+        "<item><title>d</title><link>/r</lnk><description>e</description></item></channel></rss>"),
+        ["/p", "/q", "/r"],
+    ),
+    "Atom: markup in a title that is damaged": (
+        ("<feed><entry><title type='xhtml'><div>a & <b>b</div></title><link href='/p'><updated>2024</updated></entry>"
+        "<entry><link href='/q'></entry></feed>"),
+        ["/p", "/q"],
+    ),
+    "an end tag that is none of anything's": (
+        f"<urlset {NS}><url><loc>/p</lco><lastmod>2024</lastmod></url><url></br><loc>/q</loc></br></url></urlset>",
+        ["/p", "/q"],
+    ),
     "RSS: a base": ("<rss xml:base = 'https://shop.example/news/'><channel><item><link>p</link></item></channel></rss>", ["/news/p"]),
     "a feed without entries": ("<feed xmlns='http://www.w3.org/2005/Atom'><link href='/'/><title>t</title></feed>", []),
     # Refused on purpose: whoever fetched these would send a password, or ask a private address in disguise
