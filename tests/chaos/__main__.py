@@ -16,6 +16,7 @@ import tempfile
 import time
 import traceback
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 from tests.chaos.arena import Impossible
@@ -107,7 +108,9 @@ def _say(told: dict) -> None:
         print(f"  VIOLATION {violation[:3000]}", flush=True)
 
 
+@cache
 def _commit() -> str:
+    """Of the code that is run, even if the checkout moves on meanwhile."""
     told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return told.stdout.strip()
 

@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -297,6 +298,7 @@ class Moves(RuleBasedStateMachine):
                 assert sum(view.counts.values()) == view.batch.total == len(there)
 
 
+@pytest.mark.slow
 def test_every_order_of_moves_leaves_what_the_model_says(database, tenant_id, superuser_here):
     machine = type("Bound", (Moves,), {"database": database, "tenant_id": tenant_id, "superuser": superuser_here})
     run_state_machine_as_test(
