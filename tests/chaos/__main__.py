@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import statistics
 import subprocess
 import tempfile
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from tests.chaos.arena import Impossible
 from tests.chaos.platforms import Platforms
+from tests.chaos.results import read, table
 from tests.chaos.scenarios import SCENARIOS, Scenario
 
 HEAVY_SHARE = 4  # scenarios that last long run a quarter as often
@@ -37,8 +37,8 @@ def main() -> int:
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(told) + "\n")
             _say(told)
-    print(table(_read(results), chosen))
-    return int(any(line["violations"] for line in _read(results)))
+    print(table(read(results), chosen))
+    return int(any(line["violations"] for line in read(results)))
 
 
 def run(one: Scenario, seed: int, platforms: Platforms) -> dict:
@@ -56,33 +56,10 @@ def run(one: Scenario, seed: int, platforms: Platforms) -> dict:
     return {**told, "seconds": round(time.time() - began, 1)}
 
 
-def table(lines: list[dict], chosen: list[Scenario]) -> str:
-    """
-    >>> one = Scenario("killed", lambda arena: None)
-    >>> line = {"scenario": "killed", "recovery": 6.21, "late": False, "impossible": None, "violations": []}
-    >>> print(table([line, {**line, "recovery": 5.0}], [one]))
-    | scenario | runs | violations | recovery median | max | late |
-    |---|---|---|---|---|---|
-    | killed | 2 | 0 | 5.6 s | 6.2 s | 0 |
-    """
-    rows = ["| scenario | runs | violations | recovery median | max | late |", "|---|---|---|---|---|---|"]
-    by_name = defaultdict(list)
-    for line in lines:
-        by_name[line["scenario"]].append(line)
-    for one in chosen:
-        ran = [line for line in by_name[one.name] if not line["impossible"]]
-        took = [line["recovery"] for line in ran if line["recovery"] is not None]
-        shown = f"{statistics.median(took):.1f} s | {max(took):.1f} s" if took else "– | –"
-        failed = sum(1 for line in ran if line["violations"])
-        late = sum(1 for line in ran if line["late"])
-        rows.append(f"| {one.name.replace('_', ' ')} | {len(ran)} | {failed} | {shown} | {late} |")
-    return "\n".join(rows)
-
-
 def _due(chosen: list[Scenario], results: Path, runs: int, seed: int | None):
     """Rounds of all scenarios in random order, so that an evening cut short has seen each of them."""
     had: dict[str, int] = defaultdict(int)
-    for line in _read(results):
+    for line in read(results):
         had[line["scenario"]] += 1
     wanted = {one.name: -(-runs // HEAVY_SHARE) if one.heavy else runs for one in chosen}
     while due := [one for one in chosen if had[one.name] < wanted[one.name]]:
@@ -91,12 +68,6 @@ def _due(chosen: list[Scenario], results: Path, runs: int, seed: int | None):
         for one in due:
             had[one.name] += 1
             yield one, seed if seed is not None else random.SystemRandom().randrange(2**32)
-
-
-def _read(results: Path) -> list[dict]:
-    if not results.exists():
-        return []
-    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
 
 
 def _say(told: dict) -> None:

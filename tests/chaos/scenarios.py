@@ -173,7 +173,7 @@ def a_second_term(arena: Arena) -> float:
     return arena.recovery(held, since)
 
 
-@scenario(short=True)
+@scenario()
 def a_rolling_restart(arena: Arena) -> None:
     """One worker process after the other, under load."""
     batch_id = arena.submit(arena.new_hosts(120))
