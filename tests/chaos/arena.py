@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 import redis
 
+from app.queueing import QUEUES
 from tests.chaos.barriers import Barriers
 from tests.chaos.observer import Observer
 from tests.chaos.sites import Sites
@@ -79,6 +80,7 @@ class Arena:
         """Wait until all that was accepted has ended, then judge. `exact`: every site was read to its end."""
         self.sites.gate.set()
         until(self._at_rest, seconds=seconds, what=lambda: f"all that was accepted ends\n{self.standing()}")
+        until(self._broker_drained, seconds=30, what="stale messages are taken away")
         expected = {(h, *pair) for h in self.hosts for pair in self.sites.expected(h)} if exact else None
         with self.db() as db:
             self.observer.judge(db, hosts=self.hosts, expected=expected)
@@ -98,6 +100,11 @@ class Arena:
                 "SELECT count(*) FROM jobs WHERE id = ANY(%s::uuid[]) AND finished_at IS NULL", [list(accepted.jobs)]
             ).fetchone()[0]
             return open_batches == open_jobs == 0
+        return False
+
+    def _broker_drained(self) -> bool:
+        with suppress(redis.RedisError), self.broker() as client:
+            return not any(client.llen(name) for name in QUEUES)
         return False
 
     def standing(self) -> str:
