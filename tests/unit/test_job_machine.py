@@ -233,6 +233,7 @@ def held(state: State, job: int, token: int) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("jobs", "faults", "at_least"), [(2, 2, 300_000), (1, 3, 40_000)])
 def test_in_every_state_the_promises_hold_and_every_job_can_still_end(jobs, faults, at_least):
     states, wrong = explore(Machine(), jobs=jobs, faults=faults)
