@@ -94,7 +94,7 @@ DAMAGED: dict[str, tuple[Callable[[], str], Callable[[], str]]] = {
         _plain,
     ),
     "a mismatched tag in every entry": (lambda: _document(_one_in(1, "</changefreq>", "</change>")), _plain),
-    "cut off in the midst": (_plain[: -len(plain_entry(0)) * 40 - 30], _plain),
+    "cut off in the midst": (lambda: _plain()[: -len(plain_entry(0)) * 40 - 30], _plain),
 }
 
 
