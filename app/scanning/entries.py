@@ -171,9 +171,9 @@ class SitemapReader:
         self._frame(nested, drafts)
 
     def _link(self, entry: UrlEntry, field: etree._Element) -> None:
-        language, href = field.get("hreflang"), self._listing.trimmed(field.get("href"))
+        language, href = self._listing.trimmed(field.get("hreflang")), self._listing.trimmed(field.get("href"))
         if href and language and len(entry.alternates) < self._extras:
-            entry.alternates = _more(entry.alternates, {"hreflang": self._listing.trimmed(language), "href": href})
+            entry.alternates = _more(entry.alternates, {"hreflang": language, "href": href})
 
     def _take(self, entry: UrlEntry, name: str, field: etree._Element) -> None:
         if name == "image":

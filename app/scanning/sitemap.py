@@ -209,9 +209,10 @@ class _Document:
         root = self._wrap.parsed(text)
         if root is None:
             self._wrap = self._wrap.declaring(prefixes_in(text))
-            if not self._mends_references:  # a document that needs it once needs it on every page
+            if not self._mends_references and (mended := mend_references(text)) != text:
+                # a document that needs it once needs it on every page
                 self._mends_references, self._misses = True, 0
-                return self._stretch(text, line)
+                return self._stretch(mended, line)
             root = self._wrap.parsed(text)
         return self._damaged(text, line) if root is None else self._reader.read(root)
 
