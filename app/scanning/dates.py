@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import repeat
 from typing import Final
 
@@ -60,6 +60,7 @@ _PLAIN_LENGTHS: Final = frozenset(
 _UTC_INSTANTS = re.compile(
     r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{3})?(?:Z|\+00:00)(?:\n|\Z))*+"
 )
+_lastmod = partial(tuple.__new__, Lastmod)  # `Lastmod._make` without a call of Python's own for each
 _OFFSET = re.compile(r"([+\-])(\d\d):?(\d\d)?$")
 
 
@@ -98,7 +99,7 @@ def parse_lastmods(raws: Sequence[str]) -> Iterable[Lastmod | None]:
     if _UTC_INSTANTS.fullmatch("\n".join(raws)):
         try:
             instants = zip(map(datetime.fromisoformat, raws), repeat("second"), raws)
-            return list(map(Lastmod._make, instants))
+            return list(map(_lastmod, instants))
         except ValueError:  # some 31 February
             pass
     return [parse_lastmod(raw) if raw else None for raw in raws]

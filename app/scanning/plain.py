@@ -108,9 +108,10 @@ class PlainReader:
         """
         if not self._grammar.match(text) or not _is_xml(text):
             return None
-        has_references = text.count("&") != text.count("&amp;")
+        undone = text.replace("&amp;", "&")  # all at once, where there is no other reference it could be mistaken for
+        has_references = (len(text) - len(undone)) != len("amp;") * undone.count("&")
         if not has_references:
-            text = text.replace("&amp;", "&")  # all at once: no other reference can be mistaken for it now
+            text = undone
         elif not _has_own_references(text):
             return None
         parts = self._grammar.split(text)
