@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 from uuid import UUID
 
 from app.errors import PermissionDenied
@@ -30,6 +31,20 @@ BUILT_IN_ROLES: dict[str, tuple[str, ...]] = {
 PERMISSIONS: frozenset[str] = frozenset(name for names in BUILT_IN_ROLES.values() for name in names)
 
 
+PLATFORM_PERMISSIONS = frozenset(_PLATFORM_ADMIN)
+TENANT_PERMISSIONS = PERMISSIONS - PLATFORM_PERMISSIONS  # what a tenant's own roles may hold
+READ_ONLY = frozenset(_VIEWER)  # what break-glass shows of a tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an act comes from, for the audit trail."""
+
+    via: Literal["session", "api_key", "break_glass", "command", "nobody"] = "nobody"
+    address: str | None = None
+    request_id: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """A signed-in caller acting in one tenant."""
@@ -38,6 +53,8 @@ class Actor:
     tenant_id: UUID
     email: str
     session_id: UUID | None = None
+    key_id: UUID | None = None  # of the API key, when that is the credential
+    origin: Origin = Origin()
     roles: frozenset[str] = field(default_factory=frozenset)
     permissions: frozenset[str] = field(default_factory=frozenset)
 

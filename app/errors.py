@@ -5,7 +5,10 @@ ScraperSkyError
 │   ├── InvalidUrl              not a URL or domain that may be fetched
 │   └── IdempotencyKeyReused    the key came before with another body
 ├── AuthenticationFailed        missing, wrong or expired credentials
+├── TokenSpent                  an invitation's or password reset's token: used, expired, or none
 ├── PermissionDenied            known caller, not allowed
+│   ├── FeatureDisabled         the tenant has this part of the platform switched off
+│   └── QuotaExceeded           the tenant has all it may have of something
 ├── NotFound                    no such thing in the caller's tenant
 ├── Conflict                    the thing's state does not allow this move
 │   └── RequestInFlight         the same Idempotency-Key is being worked on
@@ -87,6 +90,24 @@ class PermissionDenied(ScraperSkyError):
     """You may not do this."""
 
     code = "permission_denied"
+
+
+class TokenSpent(ScraperSkyError):
+    """This token is used, expired or none."""
+
+    code = "token_spent"
+
+
+class FeatureDisabled(PermissionDenied):
+    """This part of the platform is switched off for your tenant."""
+
+    code = "feature_disabled"
+
+
+class QuotaExceeded(PermissionDenied):
+    """Your tenant has all it may have of this."""
+
+    code = "quota_exceeded"
 
 
 class NotFound(ScraperSkyError):

@@ -28,6 +28,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from app.errors import ConfigurationError, TookTooLong, Unavailable
 from app.repositories import direct, schema
 from app.repositories.accounts import Accounts, SignIn
+from app.repositories.audit import Audit
 from app.repositories.batches import Batches
 from app.repositories.depths import Depths
 from app.repositories.differences import Differences
@@ -68,6 +69,7 @@ class TenantUnit(_Unit):
         super().__init__(session)
         self.tenant_id = tenant_id
         self.accounts = Accounts(session, tenant_id)
+        self.audit = Audit(session, tenant_id)
         self.batches = Batches(session, tenant_id)
         self.depths = Depths(session, tenant_id)
         self.domains = Domains(session, tenant_id)
@@ -82,6 +84,7 @@ class SystemUnit(_Unit):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
+        self.audit = Audit(session, None)
         self.depths = Depths(session, None)
         self.differences = Differences(session)
         self.queue = Queue(session)
