@@ -26,6 +26,7 @@ from models.base import Base, Now, RowId, TenantId
 class Tenant(Base):
     __tablename__ = "tenants"
     __table_args__ = (
+        Index("uq_tenants_name", text("lower(name)"), unique=True),
         CheckConstraint("status IN ('active', 'suspended')", name="status"),
         CheckConstraint("weight BETWEEN 1 AND 100", name="weight"),
         CheckConstraint("max_running > 0", name="max_running"),
@@ -36,7 +37,7 @@ class Tenant(Base):
     )
 
     id: Mapped[RowId]
-    name: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
     status: Mapped[str] = mapped_column(server_default="active")
     weight: Mapped[int] = mapped_column(SmallInteger, server_default="1")  # its share of the workers, against others'
     # Limits; none = the installation's own.

@@ -29,7 +29,8 @@ class SignIn:
         return self._session.scalars(sa.select(User).where(sa.func.lower(User.email) == email.lower())).one_or_none()
 
     def tenant_named(self, name: str) -> Tenant | None:
-        return self._session.scalars(sa.select(Tenant).where(Tenant.name == name)).one_or_none()
+        wanted = sa.func.lower(Tenant.name) == sa.func.lower(name)
+        return self._session.scalars(sa.select(Tenant).where(wanted)).one_or_none()
 
     def tenants_of(self, user_id: UUID) -> list[Tenant]:
         """Where the user is a member, oldest membership first."""

@@ -101,9 +101,13 @@ def downgrade() -> None:
     op.drop_column("roles", "description")
     for name in LIMITS:
         op.drop_column("tenants", name)
+    op.drop_index("uq_tenants_name", "tenants")
+    op.create_unique_constraint("uq_tenants_name", "tenants", ["name"])
 
 
 def _columns() -> None:
+    op.drop_constraint("uq_tenants_name", "tenants")
+    op.create_index("uq_tenants_name", "tenants", [sa.text("lower(name)")], unique=True)
     for name, kind in LIMITS.items():
         op.add_column("tenants", sa.Column(name, kind, nullable=True))
         op.create_check_constraint(name, "tenants", f"{name} > 0")
