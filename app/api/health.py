@@ -8,10 +8,12 @@ from concurrent.futures import TimeoutError as TooSlow
 from http import HTTPStatus
 from typing import Any
 
+import marshmallow as ma
 from flask import Response, current_app, jsonify
 
 from app.api.core import Core, core
 from app.api.routers import Router
+from app.api.schemas import Schema
 from app.api.security import public
 from app.errors import Unavailable
 from app.repositories import schema
@@ -23,9 +25,30 @@ router = Router("health", description="Is it up, can it work")
 _probes = ThreadPoolExecutor(4, thread_name_prefix="health")
 
 
+class Health(Schema):
+    status = ma.fields.String(required=True, validate=ma.validate.OneOf(["healthy", "unhealthy"]))
+    version = ma.fields.String()
+    error = ma.fields.String()
+
+
+class Life(Schema):
+    status = ma.fields.String(required=True, validate=ma.validate.Equal("alive"))
+
+
+class Part(Schema):
+    ok = ma.fields.Boolean(required=True)
+    error = ma.fields.String(required=True, allow_none=True)
+
+
+class Readiness(Schema):
+    status = ma.fields.String(required=True, validate=ma.validate.OneOf(["ready", "not ready"]))
+    parts = ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.Nested(Part), required=True)
+
+
 @router.route("/health")
 @public(WHY)
-@router.response(200, description="healthy; 503 when not")
+@router.response(200, Health, description="healthy")
+@router.alt_response(503, schema=Health, description="unhealthy")
 def health() -> Response:
     """Health in one word"""
     failed = {name: error for name, error in _parts(core()).items() if error}
@@ -38,7 +61,7 @@ def health() -> Response:
 
 @router.route("/health/live")
 @public(WHY)
-@router.response(200, description="the process answers")
+@router.response(200, Life, description="the process answers")
 def live() -> Response:
     """Liveness"""
     return jsonify(status="alive")
@@ -46,7 +69,8 @@ def live() -> Response:
 
 @router.route("/health/ready")
 @public(WHY)
-@router.response(200, description="every part works; 503 when one does not")
+@router.response(200, Readiness, description="every part works")
+@router.alt_response(503, schema=Readiness, description="one does not")
 def ready() -> Response:
     """Readiness, part by part"""
     parts = _parts(core())

@@ -87,6 +87,7 @@ def install(app: Flask, parts: Core) -> None:
 @router.route("/metrics")
 @public("Prometheus sends SCRAPERSKY_METRICS_TOKEN where one is set")
 @router.response(200, {"type": "string"}, content_type="text/plain", description="Prometheus text format")
+@router.alt_response(401, "UNAUTHORIZED")
 def metrics() -> Response:
     """Metrics"""
     token = core().settings.metrics_token

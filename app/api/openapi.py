@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Iterator
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
+from apispec import BasePlugin
 from flask import Flask, current_app
 from flask_smorest import Api
 
+from app.api.limits import UNLIMITED
 from app.api.problems import MEDIA_TYPE
-from app.api.routers import Router, polled
+from app.api.routers import WITH_BODY, Router, polled
 from app.api.schemas import Problem
 from app.api.security import public
 
@@ -23,6 +27,36 @@ router = Router("documents", description="This documentation")
 
 class Documented(Api):
     ERROR_SCHEMA = Problem
+    DEFAULT_ERROR_RESPONSE_NAME = None  # it would allow every status, and so promise none
+
+
+class UsualAnswers(BasePlugin):
+    """Adds to each operation what it may answer for being where it is, whatever its view declares."""
+
+    def operation_helper(
+        self, path: str | None = None, operations: dict[str, Any] | None = None, **_context: Any
+    ) -> None:
+        for method, operation in (operations or {}).items():
+            for status in usual(path or "", method.upper()):
+                operation.setdefault("responses", {}).setdefault(str(int(status)), status.name)
+
+
+def usual(path: str, method: str) -> Iterator[HTTPStatus]:
+    """
+    >>> [status.value for status in usual("/api/v2/jobs/{key}", "GET")]
+    [400, 429, 422, 503, 404]
+    >>> [status.value for status in usual("/health", "GET")]
+    [400]
+    """
+    yield HTTPStatus.BAD_REQUEST  # a `Host` that is not ours
+    if not path.startswith(UNLIMITED):
+        yield HTTPStatus.TOO_MANY_REQUESTS
+    if path.startswith("/api/"):
+        yield from (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE)
+        if "{" in path:
+            yield HTTPStatus.NOT_FOUND
+        if method in WITH_BODY:
+            yield from (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
 def install(app: Flask) -> Api:
@@ -34,7 +68,7 @@ def install(app: Flask) -> Api:
         OPENAPI_URL_PREFIX=None,  # served below, where the view can declare its access
         API_SPEC_OPTIONS={"info": {"description": DESCRIPTION}},
     )
-    api = Documented(app)
+    api = Documented(app, spec_kwargs={"extra_plugins": [UsualAnswers()]})
     api.spec.components.security_scheme(
         "bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "an access token"}
     )

@@ -16,6 +16,7 @@ from app.api.security import MARK, Access, notes_of
 P = ParamSpec("P")
 T = TypeVar("T")
 WITH_BODY = ("POST", "PUT", "PATCH")
+POLLED = "polled"  # the key in `_apidoc`
 
 
 class Router(Blueprint):
@@ -47,6 +48,7 @@ def polled(view: Any) -> Any:
     def tagged(*args: Any, **kwargs: Any) -> Response:
         return requests.polled(make_response(view(*args, **kwargs)))
 
+    tagged._apidoc = {**getattr(view, "_apidoc", {}), POLLED: True}  # type: ignore[attr-defined]  # noqa: SLF001 - as in `security`
     return tagged
 
 
@@ -71,11 +73,13 @@ def _refuse_unheard() -> None:
 
 def _describe_access(doc: dict[str, Any], notes: dict[str, Any], **_context: Any) -> dict[str, Any]:
     access: Access | None = notes.get(MARK)
+    responses = doc.setdefault("responses", {})
+    if notes.get(POLLED):
+        responses.setdefault("304", {"description": "as it was, by the ETag sent in If-None-Match"})
     if access is None or access.kind == "public":
         return {**doc, "security": []}
-    responses = doc.setdefault("responses", {})
     responses.setdefault("401", "UNAUTHORIZED")
+    responses.setdefault("403", "FORBIDDEN")  # whoever may do this may still be of a suspended tenant
     if access.permissions:
-        responses.setdefault("403", "FORBIDDEN")
         doc["x-permission"] = str(access)
     return {**doc, "security": [{"bearer": []}]}

@@ -37,6 +37,16 @@ def test_every_route_is_in_it_with_its_access(app, spec):
             assert "403" in operation["responses"]
 
 
+def test_every_status_is_documented_by_its_number(spec):
+    for path, operations in spec["paths"].items():
+        for method in {"get", "post", "put", "patch", "delete"} & set(operations):
+            answers = set(operations[method]["responses"])
+            assert "default" not in answers, f"{method} {path}"  # it would stand for every status
+            assert "400" in answers
+            assert not path.startswith("/api/") or {"422", "429", "503"} <= answers, f"{method} {path}"
+            assert "{" not in path or "404" in answers, f"{method} {path}"
+
+
 def test_errors_are_documented_as_problems(spec):
     for response in spec["components"]["responses"].values():
         if "content" in response:

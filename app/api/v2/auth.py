@@ -75,6 +75,7 @@ class Me(Schema):
 @router.arguments(Credentials)
 @router.response(200, Tokens)
 @router.alt_response(401, "UNAUTHORIZED")
+@router.alt_response(403, "FORBIDDEN")
 @router.alt_response(429, "TOO_MANY_REQUESTS")
 def login(body: dict[str, Any]) -> dict[str, Any]:
     """Sign in"""
@@ -93,6 +94,7 @@ def login(body: dict[str, Any]) -> dict[str, Any]:
 @router.arguments(RefreshToken, required=False)
 @router.response(200, Tokens)
 @router.alt_response(401, "UNAUTHORIZED")
+@router.alt_response(403, "FORBIDDEN")
 def refresh(body: dict[str, Any]) -> dict[str, Any]:
     """Trade the refresh token for new tokens
 
@@ -108,6 +110,7 @@ def refresh(body: dict[str, Any]) -> dict[str, Any]:
 @public("ends the session of whichever of the two tokens is sent; without one there is nothing to end")
 @router.arguments(RefreshToken, required=False)
 @router.response(204)
+@router.alt_response(401, "UNAUTHORIZED")
 def logout(body: dict[str, Any]) -> tuple[str, int]:
     """Sign out: the session ends, its tokens die"""
     claims = security.claims_sent()
