@@ -47,17 +47,24 @@ SYSTEM_GRANTS = {
     "tenant_features": "SELECT, INSERT, UPDATE (enabled), DELETE",
     "audit_events": "SELECT, INSERT",
 }
+OWN_ROLE = f"EXISTS (SELECT FROM roles r WHERE r.id = role_permissions.role_id AND r.{OWN})"
+OF_THE_PLATFORM = "EXISTS (SELECT FROM permissions p WHERE p.id = role_permissions.permission_id AND starts_with(p.name, 'platform:'))"
+
+
+def _lent(table: str) -> str:
+    """Nobody inside a tenant makes a platform administrator, nor lends another tenant's role."""
+    mine = f"r.{OWN} OR (r.tenant_id IS NULL AND r.name <> 'platform_admin')"
+    return f"EXISTS (SELECT FROM roles r WHERE r.id = {table}.role_id AND ({mine}))"
+
+
+# What PostgreSQL gives every role that can connect.
+FOR_ANYBODY = ("USAGE ON SCHEMA public", "EXECUTE ON ALL FUNCTIONS IN SCHEMA public")
 # A tenant reads the built-in roles and writes its own. Policies that let in add up, so these take away.
 RESTRICTIONS = {
     "roles": {"UPDATE": OWN, "DELETE": OWN},
-    "role_permissions": dict.fromkeys(
-        ("INSERT", "DELETE"), f"EXISTS (SELECT FROM roles r WHERE r.id = role_permissions.role_id AND r.{OWN})"
-    ),
-    # Nobody inside a tenant makes a platform administrator, nor lends another tenant's role.
-    "user_roles": {
-        "INSERT": "EXISTS (SELECT FROM roles r WHERE r.id = user_roles.role_id "
-        f"AND (r.{OWN} OR (r.tenant_id IS NULL AND r.name <> 'platform_admin')))"
-    },
+    "role_permissions": {"INSERT": f"{OWN_ROLE} AND NOT {OF_THE_PLATFORM}", "DELETE": OWN_ROLE},
+    "user_roles": {"INSERT": _lent("user_roles")},
+    "invitations": {"INSERT": _lent("invitations")},
 }
 
 
@@ -81,10 +88,14 @@ def upgrade() -> None:
     for role, grants in ((app_role, APP_GRANTS), (system_role, SYSTEM_GRANTS)):
         for table, rights in grants.items():
             op.execute(f"GRANT {rights} ON {table} TO {role}")
+    for what in FOR_ANYBODY:
+        op.execute(f"REVOKE {what} FROM PUBLIC")
 
 
 def downgrade() -> None:
     app_role, system_role = _quoted("app_role"), _quoted("system_role")
+    for what in FOR_ANYBODY:
+        op.execute(f"GRANT {what} TO PUBLIC")
     for role, grants in ((app_role, APP_GRANTS), (system_role, SYSTEM_GRANTS)):
         for table, rights in grants.items():
             if table not in NEW_TABLES:
