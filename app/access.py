@@ -45,6 +45,23 @@ class Origin:
     request_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rights:
+    """What a member may do in one tenant. Plain values, so that a cache may keep them outside of the process."""
+
+    email: str
+    version: int  # of the tokens that may claim them
+    active: bool  # the account is not disabled
+    suspended: bool  # the tenant is
+    roles: frozenset[str]
+    permissions: frozenset[str]
+
+    @property
+    def usable(self) -> frozenset[str]:
+        """The permissions that count today."""
+        return self.permissions if self.active and not self.suspended else frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """A signed-in caller acting in one tenant."""

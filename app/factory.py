@@ -15,6 +15,7 @@ from app.queueing import TaskQueue
 from app.redis.queue import RedisTaskQueue
 from app.services.accounts import AccountService
 from app.services.passwords import Passwords
+from app.services.rbac import RBACService
 from app.settings import Settings
 from app.unit_of_work import Database
 
@@ -39,11 +40,13 @@ def create_app(
     database.check()
     app = Flask("app.api", static_folder=None)
     _routing(app, settings)
+    rbac = RBACService(database)
     app.extensions[KEY] = parts = Core(
         settings=settings,
         database=database,
         queue=queue or _queue(settings),
-        accounts=AccountService(database, settings, passwords=passwords or Passwords()),
+        accounts=AccountService(database, settings, passwords=passwords or Passwords(), rbac=rbac),
+        rbac=rbac,
     )
     requests.install(app, max_json_bytes=settings.max_json_bytes)
     metrics.install(app, parts)

@@ -9,6 +9,7 @@ from flask import current_app
 
 from app.queueing import TaskQueue
 from app.services.accounts import AccountService
+from app.services.rbac import RBACService
 from app.settings import Settings
 from app.unit_of_work import Database
 
@@ -21,6 +22,7 @@ class Core:
     database: Database
     queue: TaskQueue
     accounts: AccountService
+    rbac: RBACService
 
 
 def core() -> Core:

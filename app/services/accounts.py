@@ -5,23 +5,24 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 import structlog
 
-from app.access import Actor
+from app.access import Actor, Rights
 from app.errors import AuthenticationFailed, ConfigurationError, NotFound, PermissionDenied
 from app.repositories.accounts import Membership
 from app.services.caching import Cache, TtlCache
 from app.services.passwords import Passwords
+from app.services.rbac import RBACService
 from app.settings import Settings
 from app.unit_of_work import Database, SystemUnit
 
 log = structlog.get_logger(__name__)
 DEFAULT_TENANT = "default"
 FIRST_ROLES = ("platform_admin", "tenant_admin")
-# A change of rights takes effect everywhere within 5 s: this, and time to spare.
-STANDING_SECONDS = 3.0
+SESSION_SECONDS = 3.0  # as long as rights, see app/services/rbac.py
 MAX_USER_AGENT = 300
 
 
@@ -43,12 +44,11 @@ class Grant:
     refresh_token: str
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A caller's rights as PostgreSQL told them, and the version of the tokens that may claim them."""
+class Seat(NamedTuple):
+    """Whose a living session is, and where she sits."""
 
-    actor: Actor
-    version: int
+    user_id: UUID
+    tenant_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,14 @@ class AccountService:
         settings: Settings,
         *,
         passwords: Passwords,
-        cache: Cache[Claims, Standing] | None = None,
+        rbac: RBACService | None = None,
+        sessions: Cache[UUID, Seat] | None = None,
     ) -> None:
         self._database = database
         self._seconds = settings.refresh_token_seconds
         self._passwords = passwords
-        self._cache: Cache[Claims, Standing] = cache or TtlCache(seconds=STANDING_SECONDS)
+        self._rbac = rbac or RBACService(database)
+        self._sessions: Cache[UUID, Seat] = sessions or TtlCache(seconds=SESSION_SECONDS)
 
     def sign_in(
         self,
@@ -134,7 +136,7 @@ class AccountService:
         with self._database.system() as uow:
             uow.sign_in.revoke(claims.session_id)
             uow.commit()
-        self._cache.drop(claims)
+        self._sessions.drop(claims.session_id)
 
     def sign_out_with(self, token: str) -> None:
         """End the session a refresh token belongs to; an unknown token ends nothing."""
@@ -167,11 +169,16 @@ class AccountService:
         :raises AuthenticationFailed: signed out, disabled, no longer a member, or rights changed since the token
         :raises PermissionDenied: the tenant is suspended
         """
-        standing = self._cache.get(claims)
-        if standing is None:
-            standing = self._standing(claims)
-            self._cache.put(claims, standing)
-        return standing.actor
+        if self._seat(claims.session_id) != (claims.user_id, claims.tenant_id):
+            raise AuthenticationFailed("the session has ended; sign in again")
+        rights = self._rbac.rights(claims.user_id, claims.tenant_id, version=claims.version)
+        if rights is None or not rights.active:
+            raise AuthenticationFailed("the account is disabled or no longer a member here")
+        if rights.suspended:
+            raise PermissionDenied("this tenant is suspended")
+        if rights.version != claims.version:
+            raise AuthenticationFailed("your rights have changed; refresh the token")
+        return _actor(claims, rights)
 
     def profile(self, actor: Actor) -> Profile:
         with self._database.system() as uow:
@@ -181,15 +188,17 @@ class AccountService:
             raise NotFound
         return Profile(actor, here, tenants)
 
-    def _standing(self, claims: Claims) -> Standing:
+    def _seat(self, session_id: UUID) -> Seat | None:
+        known = self._sessions.get(session_id)
+        if known is not None:
+            return known
         with self._database.system() as uow:
-            session = uow.sign_in.live_session(claims.session_id)
-            if session is None or (session.user_id, session.tenant_id) != (claims.user_id, claims.tenant_id):
-                raise AuthenticationFailed("the session has ended; sign in again")
-            member = _member(uow, claims.user_id, claims.tenant_id)
-        if member.user.authz_version != claims.version:
-            raise AuthenticationFailed("your rights have changed; refresh the token")
-        return Standing(_actor(member, claims.session_id), member.user.authz_version)
+            session = uow.sign_in.live_session(session_id)
+        if session is None:
+            return None
+        found = Seat(session.user_id, session.tenant_id)
+        self._sessions.put(session_id, found)
+        return found
 
     def _open(self, uow: SystemUnit, member: Membership, *, user_agent: str | None, address: str | None) -> Grant:
         session_id = uuid4()
@@ -270,14 +279,14 @@ def _member(uow: SystemUnit, user_id: UUID, tenant_id: UUID) -> Membership:
     return member
 
 
-def _actor(member: Membership, session_id: UUID) -> Actor:
+def _actor(claims: Claims, rights: Rights) -> Actor:
     return Actor(
-        user_id=member.user.id,
-        tenant_id=member.tenant.id,
-        email=member.user.email,
-        session_id=session_id,
-        roles=member.roles,
-        permissions=member.permissions,
+        user_id=claims.user_id,
+        tenant_id=claims.tenant_id,
+        email=rights.email,
+        session_id=claims.session_id,
+        roles=rights.roles,
+        permissions=rights.permissions,
     )
 
 

@@ -163,11 +163,12 @@ def test_lost_rights_are_lost_within_five_seconds(
 
 @pytest.fixture
 def time_machine_of_the_cache(app):
-    """Moves the cache's clock, not the world's."""
+    """Moves the caches' clocks, not the world's."""
+    core = app.extensions[KEY]
 
     def forward(seconds):
-        cache = app.extensions[KEY].accounts._cache
-        cache._clock = lambda: time.monotonic() + seconds
+        for cache in (core.accounts._sessions, core.rbac._cache):
+            cache._clock = lambda: time.monotonic() + seconds
 
     return forward
 
