@@ -36,6 +36,7 @@ from app.repositories.domains import Domains
 from app.repositories.idempotency import IdempotencyKeys
 from app.repositories.inventory import Inventory
 from app.repositories.jobs import Jobs
+from app.repositories.members import Members
 from app.repositories.pages import Pages
 from app.repositories.queue import Queue
 from app.settings import PoolSettings, Settings
@@ -76,6 +77,7 @@ class TenantUnit(_Unit):
         self.idempotency = IdempotencyKeys(session, tenant_id)
         self.inventory = Inventory(session, tenant_id)
         self.jobs = Jobs(session, tenant_id)
+        self.members = Members(session, tenant_id)
         self.pages = Pages(session, tenant_id)
 
 
@@ -87,6 +89,7 @@ class SystemUnit(_Unit):
         self.audit = Audit(session, None)
         self.depths = Depths(session, None)
         self.differences = Differences(session)
+        self.members = Members(session, None)
         self.queue = Queue(session)
         self.sign_in = SignIn(session)
 
