@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from app.api import requests
 from app.api.security import access_of, claims_sent
 from app.errors import ScraperSkyError
+from app.services.emails import looked_for
 from app.settings import Settings
 
 UNLIMITED = ("/health", "/metrics")
@@ -63,7 +64,7 @@ def account() -> str:
     except (HTTPException, ScraperSkyError):
         return "account:"  # the view will say what is wrong with it
     email = body.get("email") if isinstance(body, dict) else None
-    return f"account:{str(email).lower()[:254]}"
+    return f"account:{looked_for(str(email))}"
 
 
 def _refused(response: Response) -> bool:

@@ -13,7 +13,9 @@ import structlog
 from app.access import Actor, Rights
 from app.errors import AuthenticationFailed, ConfigurationError, NotFound, PermissionDenied
 from app.repositories.accounts import Membership
+from app.services import password_rules
 from app.services.caching import Cache, TtlCache
+from app.services.emails import canonical, looked_for
 from app.services.passwords import Passwords
 from app.services.rbac import RBACService
 from app.settings import Settings
@@ -97,7 +99,7 @@ class AccountService:
         :raises PermissionDenied: no member of that tenant, or the tenant is suspended
         """
         with self._database.system() as uow:
-            user = uow.sign_in.user_by_email(email)
+            user = uow.sign_in.user_by_email(looked_for(email))
         # No connection is held while the hash is made: it takes longer than all the statements.
         matches = self._passwords.matches(user.password_hash if user else None, password)
         if user is None or not matches or user.status != "active":
@@ -224,12 +226,13 @@ def bootstrap_admin(
     """
     chosen = settings.admin_password.get_secret_value() if settings.admin_password else None
     password = chosen or generated or secrets.token_urlsafe(18)
+    email = canonical(settings.admin_email)
     with database.system() as uow:
         uow.sign_in.lock_bootstrap()
         if uow.sign_in.has_platform_admin():
             return None
-        known = uow.sign_in.user_by_email(settings.admin_email) is not None
-        _make_admin(uow, settings.admin_email, None if known else (passwords or Passwords()).hash(password))
+        known = uow.sign_in.user_by_email(email) is not None
+        _make_admin(uow, email, None if known else (passwords or Passwords()).hash(password))
         uow.commit()
     return None if chosen or known else password
 
@@ -237,8 +240,10 @@ def bootstrap_admin(
 def create_admin(database: Database, *, email: str, password: str, passwords: Passwords | None = None) -> None:
     """Make an administrator, or give one who exists a new password and the roles back.
 
-    :raises InvalidInput: the password is shorter or longer than allowed
+    :raises InvalidInput: no address, or the password is shorter or longer than allowed, or easily guessed
     """
+    email = canonical(email)
+    password_rules.check(password, about=[email])
     hashed = (passwords or Passwords()).hash(password)
     with database.system() as uow:
         uow.sign_in.lock_bootstrap()

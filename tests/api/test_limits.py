@@ -43,6 +43,13 @@ def test_wrong_passwords_are_limited_per_account_from_anywhere(limited, new_user
     assert attempt(client, new_user("viewer"), PASSWORD, "192.0.2.99").status_code == 200
 
 
+def test_another_spelling_of_an_account_is_no_further_try(limited):
+    client = limited(login_rate="3/minute")
+    spellings = ["admin@example.com", "ADMIN@example.com", "adm\u0131n@example.com", "adm\u0130n@example\u3002com"]
+    codes = [attempt(client, email, address=f"192.0.2.{n}").status_code for n, email in enumerate(spellings)]
+    assert codes == [401, 401, 401, 429]
+
+
 def test_wrong_passwords_are_limited_per_address_for_any_account(limited):
     client = limited(login_rate="3/minute")
     codes = [attempt(client, f"user{n}@example.com").status_code for n in range(5)]

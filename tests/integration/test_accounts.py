@@ -60,6 +60,14 @@ def test_create_admin_makes_one_and_lets_one_in_again(database, passwords, accou
     assert accounts.sign_in("ann@example.com", "another password")
 
 
+def test_create_admin_takes_one_spelling_and_no_easy_password(database, passwords, accounts):
+    create_admin(database, email="\u0130ngrid@Example.com", password=PASSWORD, passwords=passwords)
+    assert accounts.sign_in("ingrid@example.com", PASSWORD)
+    for email, password in (("ingrid", PASSWORD), ("ingrid@example.com", "password1234"), ("i@x.org", "scrapersky1")):
+        with pytest.raises(InvalidInput):
+            create_admin(database, email=email, password=password, passwords=passwords)
+
+
 def test_whoever_is_in_several_tenants_gets_in_where_none_is_suspended(accounts, new_user, new_tenant, superuser_here):
     first = new_tenant("first")
     email = new_user("viewer", tenant=first)
