@@ -31,6 +31,15 @@ BUILT_IN_ROLES: dict[str, tuple[str, ...]] = {
 PERMISSIONS: frozenset[str] = frozenset(name for names in BUILT_IN_ROLES.values() for name in names)
 
 
+# What may be switched off for a tenant, and what goes with it. Without a word it is on.
+FEATURES: dict[str, str] = {
+    "sitemaps": "submitting scans, singly or in batches, and trying jobs again",
+    "pages": "HTML pages: none are fetched, and none are shown",
+    "schedules": "reserved: there are no schedules yet",
+    "webhooks": "reserved: there are no webhooks yet",
+    "exports": "downloads of results; no export of an audit trail",
+}
+
 PLATFORM_PERMISSIONS = frozenset(_PLATFORM_ADMIN)
 TENANT_PERMISSIONS = PERMISSIONS - PLATFORM_PERMISSIONS  # what a tenant's own roles may hold
 READ_ONLY = frozenset(_VIEWER)  # what break-glass shows of a tenant

@@ -14,6 +14,7 @@ from app.errors import ConfigurationError
 from app.queueing import TaskQueue
 from app.redis.queue import RedisTaskQueue
 from app.services.accounts import AccountService
+from app.services.features import Features
 from app.services.passwords import Passwords
 from app.services.rbac import RBACService
 from app.settings import Settings
@@ -47,6 +48,7 @@ def create_app(
         queue=queue or _queue(settings),
         accounts=AccountService(database, settings, passwords=passwords or Passwords(), rbac=rbac),
         rbac=rbac,
+        features=Features(database),
     )
     requests.install(app, max_json_bytes=settings.max_json_bytes)
     metrics.install(app, parts)

@@ -39,6 +39,7 @@ from app.repositories.jobs import Jobs
 from app.repositories.members import Members
 from app.repositories.pages import Pages
 from app.repositories.queue import Queue
+from app.repositories.tenants import Tenants
 from app.settings import PoolSettings, Settings
 
 IDLE_SECONDS = 1.0
@@ -79,6 +80,7 @@ class TenantUnit(_Unit):
         self.jobs = Jobs(session, tenant_id)
         self.members = Members(session, tenant_id)
         self.pages = Pages(session, tenant_id)
+        self.tenants = Tenants(session, tenant_id)
 
 
 class SystemUnit(_Unit):
@@ -92,6 +94,7 @@ class SystemUnit(_Unit):
         self.members = Members(session, None)
         self.queue = Queue(session)
         self.sign_in = SignIn(session)
+        self.tenants = Tenants(session, None)
 
 
 class Database:

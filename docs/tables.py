@@ -20,7 +20,7 @@ sys.path.insert(0, str(DOCS.parent))  # run as a script
 
 from marshmallow.validate import Range  # noqa: E402
 
-from app.access import BUILT_IN_ROLES  # noqa: E402
+from app.access import BUILT_IN_ROLES, FEATURES  # noqa: E402
 from app.api.inputs import option_fields  # noqa: E402
 from app.errors import SCAN_FAILURES  # noqa: E402
 from app.settings import POOLS, SYSTEM_POOL, Settings  # noqa: E402
@@ -52,6 +52,10 @@ def pools() -> str:
     return _table(("environment", "part", "role", "kept", "beyond that under load"), rows)
 
 
+def features() -> str:
+    return _table(("feature", "what it covers"), [(f"`{name}`", what) for name, what in FEATURES.items()])
+
+
 def roles() -> str:
     names = list(BUILT_IN_ROLES)
     permissions = dict.fromkeys(permission for role in names for permission in BUILT_IN_ROLES[role])
@@ -77,7 +81,14 @@ def failures() -> str:
     return _table(("code", "tried again", "text"), rows)
 
 
-TABLES = {"failures": failures, "options": options, "pools": pools, "roles": roles, "settings": settings}
+TABLES = {
+    "failures": failures,
+    "features": features,
+    "options": options,
+    "pools": pools,
+    "roles": roles,
+    "settings": settings,
+}
 
 
 def _described(field: Any) -> str:

@@ -9,6 +9,7 @@ from flask import current_app
 
 from app.queueing import TaskQueue
 from app.services.accounts import AccountService
+from app.services.features import Features
 from app.services.rbac import RBACService
 from app.settings import Settings
 from app.unit_of_work import Database
@@ -23,6 +24,7 @@ class Core:
     queue: TaskQueue
     accounts: AccountService
     rbac: RBACService
+    features: Features
 
 
 def core() -> Core:

@@ -25,7 +25,7 @@ from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt import PyJWTError
 from werkzeug.routing import Rule
 
-from app.access import PERMISSIONS, Actor
+from app.access import FEATURES, PERMISSIONS, Actor
 from app.api.core import core
 from app.errors import AuthenticationFailed, ConfigurationError, PermissionDenied
 from app.services.accounts import Claims, Grant
@@ -47,21 +47,24 @@ class Access:
 
     kind: Literal["requires", "authenticated", "public"]
     permissions: tuple[str, ...] = ()  # any one of them lets in
+    feature: str | None = None  # and this must not be switched off for the tenant
     reason: str | None = None
 
     def __str__(self) -> str:
         return " or ".join(self.permissions) or self.kind
 
 
-def requires(*permissions: str) -> Callable[[View], View]:
+def requires(*permissions: str, feature: str | None = None) -> Callable[[View], View]:
     """Any one of them is enough; what the caller is shown may follow from which.
 
-    :raises ConfigurationError: there is no such permission
+    :raises ConfigurationError: there is no such permission, or feature
     """
+    if feature is not None and feature not in FEATURES:
+        raise ConfigurationError(f"{feature!r} is no feature of app/access.py")
     for permission in permissions:
         if permission not in PERMISSIONS:
             raise ConfigurationError(f"{permission!r} is no permission of app/access.py")
-    return _mark(Access("requires", permissions=permissions))
+    return _mark(Access("requires", permissions=permissions, feature=feature))
 
 
 def authenticated(reason: str) -> Callable[[View], View]:
@@ -185,6 +188,8 @@ def _guard() -> None:
     structlog.contextvars.bind_contextvars(user=str(claims.user_id), tenant=str(claims.tenant_id))
     if access.permissions:
         g.actor.require(*access.permissions)
+    if access.feature is not None:
+        core().features.require(g.actor.tenant_id, access.feature)
 
 
 def _claims(token: str) -> Claims:

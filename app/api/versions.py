@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from app.api import v1
 from app.api.routers import Router
-from app.api.v2 import auth, batches, domains, jobs, queue, scans, users
+from app.api.v2 import auth, batches, domains, features, jobs, queue, scans, tenants, users
 
 VERSIONS: dict[str, tuple[Router, ...]] = {
     "v1": (v1.router,),
-    "v2": (auth.router, scans.router, batches.router, jobs.router, domains.router, queue.router, users.router),
+    "v2": (
+        auth.router,
+        scans.router,
+        batches.router,
+        jobs.router,
+        domains.router,
+        queue.router,
+        tenants.router,
+        features.router,
+        users.router,
+    ),
 }
