@@ -43,13 +43,21 @@ FEATURES: dict[str, str] = {
 PLATFORM_PERMISSIONS = frozenset(_PLATFORM_ADMIN)
 TENANT_PERMISSIONS = PERMISSIONS - PLATFORM_PERMISSIONS  # what a tenant's own roles may hold
 READ_ONLY = frozenset(_VIEWER)  # what break-glass shows of a tenant
+# Who holds one of these can give rights, to others or to herself: for people who have signed in, not for an API key.
+PERSONAL = frozenset(
+    {"apikey:manage", "member:manage", "role:manage", "tenant:update", *_PLATFORM_ADMIN}
+    - {"platform:queue", "platform:audit"}
+)
+
+
+Via = Literal["session", "api_key", "break_glass", "command", "nobody"]
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where an act comes from, for the audit trail."""
 
-    via: Literal["session", "api_key", "break_glass", "command", "nobody"] = "nobody"
+    via: Via = "nobody"
     address: str | None = None
     request_id: str | None = None
 
@@ -92,6 +100,11 @@ class Actor:
         False
         """
         return permission in self.permissions
+
+    @property
+    def is_delegate(self) -> bool:
+        """An API key or break-glass: part of somebody's rights, and nothing of what is her own."""
+        return self.origin.via in {"api_key", "break_glass"}
 
     def require(self, *permissions: str) -> None:
         """Any one of them is enough.

@@ -17,6 +17,7 @@ from app.services.accounts import AccountService
 from app.services.features import Features
 from app.services.passwords import Passwords
 from app.services.rbac import RBACService
+from app.services.standing import Standings
 from app.settings import Settings
 from app.unit_of_work import Database
 
@@ -46,7 +47,9 @@ def create_app(
         settings=settings,
         database=database,
         queue=queue or _queue(settings),
-        accounts=AccountService(database, settings, passwords=passwords or Passwords(), rbac=rbac),
+        accounts=AccountService(
+            database, settings, passwords=passwords or Passwords(), standings=Standings(database, rbac)
+        ),
         rbac=rbac,
         features=Features(database),
     )

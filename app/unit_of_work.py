@@ -30,6 +30,7 @@ from app.repositories import direct, schema
 from app.repositories.accounts import Accounts, SignIn
 from app.repositories.audit import Audit
 from app.repositories.batches import Batches
+from app.repositories.credentials import Credentials
 from app.repositories.depths import Depths
 from app.repositories.differences import Differences
 from app.repositories.domains import Domains
@@ -89,6 +90,7 @@ class SystemUnit(_Unit):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.audit = Audit(session, None)
+        self.credentials = Credentials(session)
         self.depths = Depths(session, None)
         self.differences = Differences(session)
         self.members = Members(session, None)

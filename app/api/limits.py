@@ -11,7 +11,7 @@ from flask_limiter import Limiter
 from werkzeug.exceptions import HTTPException
 
 from app.api import requests
-from app.api.security import access_of, claims_sent
+from app.api.security import access_of, claims_sent, key_known
 from app.errors import ScraperSkyError
 from app.services.emails import looked_for
 from app.settings import Settings
@@ -49,9 +49,15 @@ def protect_sign_in(app: Flask, limiter: Limiter, endpoint: str, rate: str) -> N
 
 
 def caller() -> str:
-    """The user whose token it is, else the address. Checks the signature, asks no database."""
+    """The user whose token it is, or the API key, else the address. Checks the signature, asks no database.
+
+    A key that has not just been used counts for its address: anybody can send made-up ones.
+    """
     claims = claims_sent()
-    return f"user:{claims.user_id}" if claims else address()
+    if claims is not None:
+        return f"user:{claims.user_id}"
+    key = key_known()
+    return f"key:{key}" if key else address()
 
 
 def address() -> str:

@@ -16,7 +16,7 @@ from app.api.limits import UNLIMITED
 from app.api.problems import MEDIA_TYPE
 from app.api.routers import WITH_BODY, Router, polled
 from app.api.schemas import Problem
-from app.api.security import public
+from app.api.security import API_KEY_HEADER, public
 
 OPENAPI_VERSION = "3.1.0"
 DESCRIPTION = """\
@@ -71,6 +71,9 @@ def install(app: Flask) -> Api:
     api = Documented(app, spec_kwargs={"extra_plugins": [UsualAnswers()]})
     api.spec.components.security_scheme(
         "bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "an access token"}
+    )
+    api.spec.components.security_scheme(
+        "apiKey", {"type": "apiKey", "in": "header", "name": API_KEY_HEADER, "description": "in place of a token"}
     )
     return api
 

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from flask import Response, current_app, make_response, request
 from flask_smorest import Api, Blueprint
 
+from app.access import PERSONAL
 from app.api import requests
 from app.api.schemas import Schema
 from app.api.security import MARK, Access, notes_of
@@ -82,4 +83,6 @@ def _describe_access(doc: dict[str, Any], notes: dict[str, Any], **_context: Any
     responses.setdefault("403", "FORBIDDEN")  # whoever may do this may still be of a suspended tenant
     if access.permissions:
         doc["x-permission"] = str(access)
-    return {**doc, "security": [{"bearer": []}]}
+    # Some permissions no key ever has.
+    keys = access.delegated and not PERSONAL.issuperset(access.permissions or ("none",))
+    return {**doc, "security": [{"bearer": []}, *([{"apiKey": []}] if keys else [])]}

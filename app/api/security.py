@@ -1,7 +1,7 @@
 """Who may call what. Every view declares exactly one of
 
     @requires("job:run")     a signed-in caller whose role holds the permission, or one of several
-    @authenticated("why")    any signed-in caller
+    @authenticated("why")    any signed-in caller; an API key or break-glass only with `delegated=True`
     @public("why")           anybody
 
 and `check_declared` refuses to start otherwise. The decorators only mark; one `before_request` hook decides, before
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from http import HTTPMethod
 from typing import Any, Literal, TypeVar, cast
@@ -26,9 +26,10 @@ from jwt import PyJWTError
 from werkzeug.routing import Rule
 
 from app.access import FEATURES, PERMISSIONS, Actor
-from app.api.core import core
+from app.api.core import Core, core
 from app.errors import AuthenticationFailed, ConfigurationError, PermissionDenied
-from app.services.accounts import Claims, Grant
+from app.services.accounts import Grant
+from app.services.credentials import Claims, Credential, PresentedKey
 from app.settings import Settings, check_secret
 
 ALGORITHM = "HS256"
@@ -36,6 +37,7 @@ ISSUER = "scrapersky"
 AUDIENCE = "scrapersky-api"
 REQUIRED_CLAIMS = ("exp", "iat", "jti", "sub", "type", "aud", "iss", "sid", "tid", "ver")
 MAX_LIFETIME = 900
+API_KEY_HEADER = "X-API-Key"
 MARK = "access"  # the key in `_apidoc`, which flask-smorest's decorators carry along and its documents are made from
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -49,6 +51,7 @@ class Access:
     permissions: tuple[str, ...] = ()  # any one of them lets in
     feature: str | None = None  # and this must not be switched off for the tenant
     reason: str | None = None
+    delegated: bool = True  # whether it is open to API keys and break-glass, as far as their permissions go
 
     def __str__(self) -> str:
         return " or ".join(self.permissions) or self.kind
@@ -67,8 +70,8 @@ def requires(*permissions: str, feature: str | None = None) -> Callable[[View], 
     return _mark(Access("requires", permissions=permissions, feature=feature))
 
 
-def authenticated(reason: str) -> Callable[[View], View]:
-    return _mark(Access("authenticated", reason=reason))
+def authenticated(reason: str, *, delegated: bool = False) -> Callable[[View], View]:
+    return _mark(Access("authenticated", reason=reason, delegated=delegated))
 
 
 def public(reason: str) -> Callable[[View], View]:
@@ -173,23 +176,73 @@ def claims_sent() -> Claims | None:
     return cast("Claims | None", g.claims)
 
 
+def key_known() -> UUID | None:
+    """Of the API key sent, if it was found good a moment ago. Asks no database."""
+    try:
+        key = _key_sent()
+    except AuthenticationFailed:
+        return None
+    return key.id if key is not None and core().accounts.standings.known(key) else None
+
+
+def recheck() -> Callable[[], None]:
+    """What the guard decided, to be decided again while the answer is under way: PostgreSQL is asked each time.
+
+    The check raises what the guard would: AuthenticationFailed, PermissionDenied or Unavailable.
+    """
+    parts, shown = core(), _shown()
+    access = access_of(current_app, request.endpoint or "", request.method)
+
+    def check() -> None:
+        _check(parts, parts.accounts.standings.fresh(shown), access)
+
+    return check
+
+
 def _guard() -> None:
     if request.endpoint is None:
         return  # Flask answers 404 or 405 itself
     access = access_of(current_app, request.endpoint, request.method)
+    if access is not None and access.kind == "public":
+        return
+    actor = core().accounts.standings.of(_shown())
+    origin = replace(actor.origin, address=request.remote_addr, request_id=g.request_id)
+    g.actor = replace(actor, origin=origin)
+    structlog.contextvars.bind_contextvars(user=str(actor.user_id), tenant=str(actor.tenant_id))
+    _check(core(), g.actor, access)
+
+
+def _check(parts: Core, actor: Actor, access: Access | None) -> None:
     if access is None:
         raise PermissionDenied("this endpoint does not say who may call it")
-    if access.kind == "public":
-        return
+    if actor.is_delegate and not access.delegated:
+        raise PermissionDenied("this is for a person who has signed in, not for an API key or break-glass")
+    if access.permissions:
+        actor.require(*access.permissions)
+    if access.feature is not None:
+        parts.features.require(actor.tenant_id, access.feature)
+
+
+def _shown() -> Credential:
+    """:raises AuthenticationFailed: none, two, or one that cannot be good"""
+    key = _key_sent()
+    if key is not None:
+        return key
     claims = claims_sent()
     if claims is None:
-        raise g.get("refusal") or AuthenticationFailed("sign in and send `Authorization: Bearer <access token>`")
-    g.actor = core().accounts.actor_for(claims)
-    structlog.contextvars.bind_contextvars(user=str(claims.user_id), tenant=str(claims.tenant_id))
-    if access.permissions:
-        g.actor.require(*access.permissions)
-    if access.feature is not None:
-        core().features.require(g.actor.tenant_id, access.feature)
+        raise g.get("refusal") or AuthenticationFailed(
+            "sign in and send `Authorization: Bearer <access token>`, or send `X-API-Key: <key>`"
+        )
+    return claims
+
+
+def _key_sent() -> PresentedKey | None:
+    sent = request.headers.get(API_KEY_HEADER)
+    if sent is None:
+        return None
+    if "Authorization" in request.headers:
+        raise AuthenticationFailed("send an access token or an API key, not both")
+    return PresentedKey.read(sent)
 
 
 def _claims(token: str) -> Claims:

@@ -63,14 +63,6 @@ class SignIn:
     def session(self, session_id: UUID) -> Session | None:
         return self._session.scalars(sa.select(Session).where(Session.id == session_id)).one_or_none()
 
-    def live_session(self, session_id: UUID) -> Session | None:
-        """None when it was revoked or has expired, by the database's clock."""
-        return self._session.scalars(
-            sa.select(Session).where(
-                Session.id == session_id, Session.revoked_at.is_(None), Session.expires_at > sa.func.now()
-            )
-        ).one_or_none()
-
     def open_session(
         self,
         *,

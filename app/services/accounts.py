@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
 from uuid import UUID, uuid4
 
 import structlog
 
-from app.access import Actor, Rights
+from app.access import Actor
 from app.errors import AuthenticationFailed, ConfigurationError, NotFound, PermissionDenied
 from app.repositories.accounts import Membership
 from app.services import password_rules
-from app.services.caching import Cache, TtlCache
+from app.services.credentials import Claims, digest
 from app.services.emails import canonical, looked_for
 from app.services.passwords import Passwords
 from app.services.rbac import RBACService
+from app.services.standing import Standings
 from app.settings import Settings
 from app.unit_of_work import Database, SystemUnit
 
 log = structlog.get_logger(__name__)
 DEFAULT_TENANT = "default"
 FIRST_ROLES = ("platform_admin", "tenant_admin")
-SESSION_SECONDS = 3.0  # as long as rights, see app/services/rbac.py
 MAX_USER_AGENT = 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claims:
-    """What a valid access token says."""
-
-    user_id: UUID
-    tenant_id: UUID
-    session_id: UUID
-    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +33,6 @@ class Grant:
 
     claims: Claims
     refresh_token: str
-
-
-class Seat(NamedTuple):
-    """Whose a living session is, and where she sits."""
-
-    user_id: UUID
-    tenant_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +57,12 @@ class AccountService:
         settings: Settings,
         *,
         passwords: Passwords,
-        rbac: RBACService | None = None,
-        sessions: Cache[UUID, Seat] | None = None,
+        standings: Standings | None = None,
     ) -> None:
         self._database = database
         self._seconds = settings.refresh_token_seconds
         self._passwords = passwords
-        self._rbac = rbac or RBACService(database)
-        self._sessions: Cache[UUID, Seat] = sessions or TtlCache(seconds=SESSION_SECONDS)
+        self.standings = standings or Standings(database, RBACService(database))
 
     def sign_in(
         self,
@@ -121,12 +101,13 @@ class AccountService:
         fresh = _new_token(session_id)
         with self._database.system() as uow:
             rotated = uow.sign_in.rotate(
-                session_id, old_hash=_hash(token), new_hash=_hash(fresh), seconds=self._seconds
+                session_id, old_hash=digest(token), new_hash=digest(fresh), seconds=self._seconds
             )
             session = uow.sign_in.session(session_id)
             if session is None or not rotated:
                 # Whoever comes with a token already traded is a thief, or was robbed by one: both must sign in anew.
                 uow.sign_in.revoke(session_id)
+                uow.after_commit(lambda: self.standings.forget_session(session_id))
                 uow.commit()
                 log.warning("refresh token refused, session ended", session=str(session_id))
                 raise AuthenticationFailed("the refresh token is expired, revoked or was used before")
@@ -137,8 +118,8 @@ class AccountService:
     def sign_out(self, claims: Claims) -> None:
         with self._database.system() as uow:
             uow.sign_in.revoke(claims.session_id)
+            uow.after_commit(lambda: self.standings.forget_session(claims.session_id))
             uow.commit()
-        self._sessions.drop(claims.session_id)
 
     def sign_out_with(self, token: str) -> None:
         """End the session a refresh token belongs to; an unknown token ends nothing."""
@@ -148,8 +129,9 @@ class AccountService:
             return
         with self._database.system() as uow:
             session = uow.sign_in.session(session_id)
-            if session is not None and secrets.compare_digest(session.refresh_hash, _hash(token)):
+            if session is not None and secrets.compare_digest(session.refresh_hash, digest(token)):
                 uow.sign_in.revoke(session_id)
+                uow.after_commit(lambda: self.standings.forget_session(session_id))
                 uow.commit()
 
     def switch(self, actor: Actor, tenant: str, *, user_agent: str | None, address: str | None) -> Grant:
@@ -162,45 +144,27 @@ class AccountService:
             grant = self._open(uow, member, user_agent=user_agent, address=address)
             if actor.session_id is not None:
                 uow.sign_in.revoke(actor.session_id)
+                uow.after_commit(partial(self.standings.forget_session, actor.session_id))
             uow.commit()
         return grant
 
-    def actor_for(self, claims: Claims) -> Actor:
-        """The bearer of a token, with the rights of this moment (at most three seconds old).
+    def forget(self, user_id: UUID) -> None:
+        """For `after_commit` of what changed somebody's rights, password or status: it takes effect at once then."""
+        self.standings.forget(user_id)
 
-        :raises AuthenticationFailed: signed out, disabled, no longer a member, or rights changed since the token
-        :raises PermissionDenied: the tenant is suspended
-        """
-        if self._seat(claims.session_id) != (claims.user_id, claims.tenant_id):
-            raise AuthenticationFailed("the session has ended; sign in again")
-        rights = self._rbac.rights(claims.user_id, claims.tenant_id, version=claims.version)
-        if rights is None or not rights.active:
-            raise AuthenticationFailed("the account is disabled or no longer a member here")
-        if rights.suspended:
-            raise PermissionDenied("this tenant is suspended")
-        if rights.version != claims.version:
-            raise AuthenticationFailed("your rights have changed; refresh the token")
-        return _actor(claims, rights)
+    def forget_tenant(self, tenant_id: UUID) -> None:
+        """For `after_commit` of what changed what holds for all of a tenant's members: a role, a suspension."""
+        self.standings.forget_tenant(tenant_id)
 
     def profile(self, actor: Actor) -> Profile:
         with self._database.system() as uow:
             tenants = [TenantRef(tenant.id, tenant.name) for tenant in uow.sign_in.tenants_of(actor.user_id)]
-        here = next((tenant for tenant in tenants if tenant.id == actor.tenant_id), None)
-        if here is None:
+        with self._database.for_tenant(actor.tenant_id) as here:
+            tenant = here.accounts.tenant()
+        if tenant is None:
             raise NotFound
-        return Profile(actor, here, tenants)
-
-    def _seat(self, session_id: UUID) -> Seat | None:
-        known = self._sessions.get(session_id)
-        if known is not None:
-            return known
-        with self._database.system() as uow:
-            session = uow.sign_in.live_session(session_id)
-        if session is None:
-            return None
-        found = Seat(session.user_id, session.tenant_id)
-        self._sessions.put(session_id, found)
-        return found
+        # Break-glass acts in a tenant she is no member of.
+        return Profile(actor, TenantRef(tenant.id, tenant.name), tenants)
 
     def _open(self, uow: SystemUnit, member: Membership, *, user_agent: str | None, address: str | None) -> Grant:
         session_id = uuid4()
@@ -209,7 +173,7 @@ class AccountService:
             session_id=session_id,
             tenant_id=member.tenant.id,
             user_id=member.user.id,
-            refresh_hash=_hash(token),
+            refresh_hash=digest(token),
             seconds=self._seconds,
             user_agent=user_agent[:MAX_USER_AGENT] if user_agent else None,
             address=address,
@@ -284,17 +248,6 @@ def _member(uow: SystemUnit, user_id: UUID, tenant_id: UUID) -> Membership:
     return member
 
 
-def _actor(claims: Claims, rights: Rights) -> Actor:
-    return Actor(
-        user_id=claims.user_id,
-        tenant_id=claims.tenant_id,
-        email=rights.email,
-        session_id=claims.session_id,
-        roles=rights.roles,
-        permissions=rights.permissions,
-    )
-
-
 def _claims(member: Membership, session_id: UUID) -> Claims:
     return Claims(
         user_id=member.user.id,
@@ -313,8 +266,3 @@ def _session_of(token: str) -> UUID:
         return UUID(hex=token[:32])
     except ValueError:
         raise AuthenticationFailed("this is not a refresh token") from None
-
-
-def _hash(token: str) -> bytes:
-    # 256 random bits need no salt and no slow hash.
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

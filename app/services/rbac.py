@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Collection
 from uuid import UUID
 
 from app.access import Rights
@@ -15,10 +17,15 @@ RIGHTS_SECONDS = 3.0
 RightsKey = tuple[UUID, UUID]  # user, tenant
 
 
+def tags(key: RightsKey) -> Collection[str]:
+    """What an entry of the cache can be dropped by."""
+    return f"user:{key[0]}", f"tenant:{key[1]}"
+
+
 class RBACService:
     def __init__(self, database: Database, *, cache: Cache[RightsKey, Rights] | None = None) -> None:
         self._database = database
-        self._cache: Cache[RightsKey, Rights] = cache or TtlCache(seconds=RIGHTS_SECONDS)
+        self._cache: Cache[RightsKey, Rights] = cache or TtlCache(seconds=RIGHTS_SECONDS, tags=tags)
 
     def rights(self, user: UUID, tenant: UUID, *, version: int = 0) -> Rights | None:
         """None for whoever is no member. One query, or none while the cache knows.
@@ -28,12 +35,17 @@ class RBACService:
         known = self._cache.get((user, tenant))
         if known is not None and known.version >= version:
             return known
+        return self.ask(user, tenant)
+
+    def ask(self, user: UUID, tenant: UUID) -> Rights | None:
+        """The same, of PostgreSQL whatever the cache says."""
+        asked = time.monotonic()
         with self._database.system() as uow:
             member = uow.sign_in.membership(user, tenant)
         if member is None:
             return None
         found = _rights(member)
-        self._cache.put((user, tenant), found)
+        self._cache.put((user, tenant), found, age=time.monotonic() - asked)
         return found
 
     def permissions_of(self, user: UUID, tenant: UUID) -> frozenset[str]:
@@ -49,6 +61,14 @@ class RBACService:
     def forget(self, user: UUID, tenant: UUID) -> None:
         """Look it up anew the next time. For `after_commit` of whatever changed it."""
         self._cache.drop((user, tenant))
+
+    def forget_user(self, user: UUID) -> None:
+        """The same, in whichever tenant."""
+        self._cache.drop_tagged(f"user:{user}")
+
+    def forget_tenant(self, tenant: UUID) -> None:
+        """The same, for all of its members."""
+        self._cache.drop_tagged(f"tenant:{tenant}")
 
 
 def _rights(member: Membership) -> Rights:

@@ -167,7 +167,7 @@ def time_machine_of_the_cache(app):
     core = app.extensions[KEY]
 
     def forward(seconds):
-        for cache in (core.accounts._sessions, core.rbac._cache):
+        for cache in (core.accounts.standings._cache, core.rbac._cache):
             cache._clock = lambda: time.monotonic() + seconds
 
     return forward

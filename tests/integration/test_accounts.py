@@ -23,7 +23,7 @@ def test_the_first_administrator_holds_both_roles_in_the_default_tenant(
 ):
     password = bootstrap_admin(database, settings, passwords=passwords)
     assert len(password) >= 20
-    actor = accounts.actor_for(accounts.sign_in(settings.admin_email, password).claims)
+    actor = accounts.standings.of(accounts.sign_in(settings.admin_email, password).claims)
     assert actor.tenant_id == tenant_id
     assert actor.roles == {"platform_admin", "tenant_admin"}
     assert actor.permissions == {*BUILT_IN_ROLES["platform_admin"], *BUILT_IN_ROLES["tenant_admin"]}
@@ -56,7 +56,7 @@ def test_create_admin_makes_one_and_lets_one_in_again(database, passwords, accou
     with pytest.raises(AuthenticationFailed):
         accounts.sign_in("ann@example.com", PASSWORD)
     with pytest.raises(AuthenticationFailed):
-        accounts.actor_for(before.claims)
+        accounts.standings.of(before.claims)
     assert accounts.sign_in("ann@example.com", "another password")
 
 
@@ -74,4 +74,4 @@ def test_whoever_is_in_several_tenants_gets_in_where_none_is_suspended(accounts,
     new_user("operator", email=email)
     assert accounts.sign_in(email, PASSWORD).claims.tenant_id == first
     superuser_here.execute("UPDATE tenants SET status = 'suspended' WHERE name = 'first'")
-    assert accounts.actor_for(accounts.sign_in(email, PASSWORD).claims).roles == {"operator"}
+    assert accounts.standings.of(accounts.sign_in(email, PASSWORD).claims).roles == {"operator"}

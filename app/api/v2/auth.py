@@ -139,7 +139,7 @@ def switch(body: dict[str, Any]) -> dict[str, Any]:
 
 
 @router.route("/me")
-@authenticated("everybody may know who she is")
+@authenticated("everybody may know who she is", delegated=True)
 @router.response(200, Me)
 def me() -> dict[str, Any]:
     """Who am I, where, and what may I do"""

@@ -13,7 +13,7 @@ router = Router("features", prefix="/features", description="Parts of the platfo
 
 @router.route("")
 @polled
-@authenticated("what is switched off shows in every refusal anyway")
+@authenticated("what is switched off shows in every refusal anyway", delegated=True)
 @router.response(200, FeaturesShape, example=dict.fromkeys(FEATURES, True))
 def features() -> dict[str, bool]:
     """What is switched on for the tenant the token acts in"""
