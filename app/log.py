@@ -12,7 +12,11 @@ import structlog
 
 SECRET = re.compile(r"passw|secret|token|authorization|api_?key|cookie", re.IGNORECASE)
 URL_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s@/]+(?=@)")
+# Hashes of passwords, signed tokens, and the house's own: an id and what nobody can guess.
+SECRET_VALUE = re.compile(r"\$argon2\S+|\beyJ[\w-]+\.[\w-]+\.[\w-]*|[0-9a-f]{32}[._][\w-]{32,}")
 HIDDEN = "***"
+MAX_TEXT = 2_000
+MAX_TRACE = 20_000
 # Line breaks, escape sequences and what editors and terminals take for them.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 NOISY = ("urllib3", "flask-limiter", "alembic.runtime")
@@ -28,6 +32,7 @@ def configure(*, level: str, style: Literal["console", "json"], stream: TextIO |
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         hide_secrets,
+        shorten,
     ]
     render = structlog.processors.JSONRenderer(ensure_ascii=True, default=str) if style == "json" else console_line
     structlog.configure(
@@ -60,12 +65,44 @@ def hide_secrets(_logger: Any, _method: str, event: Event) -> Event:
     >>> hide_secrets(None, "info", {"event": "x", "refresh_token": "abc", "url": "redis://:pw@host/0"})
     {'event': 'x', 'refresh_token': '***', 'url': 'redis://:***@host/0'}
     """
-    for key, value in event.items():
-        if SECRET.search(key):
-            event[key] = HIDDEN
-        elif isinstance(value, str):
-            event[key] = URL_PASSWORD.sub(rf"\1{HIDDEN}", value)
-    return event
+    return {name: without_secrets(value, name) for name, value in event.items()}
+
+
+def without_secrets(value: Any, name: str = "") -> Any:
+    """`value` with all hidden that stands under a name which says secret, or looks like one, however deep it lies.
+
+    >>> without_secrets({"key": {"token": "abc", "old": ["$argon2id$v=19$x"]}, "password_changed": True})
+    {'key': {'token': '***', 'old': ['***']}, 'password_changed': True}
+    """
+    if isinstance(value, dict):
+        return {key: without_secrets(item, f"{name}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_secrets(item, name) for item in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if SECRET.search(name):
+        return HIDDEN
+    return SECRET_VALUE.sub(HIDDEN, URL_PASSWORD.sub(rf"\1{HIDDEN}", value)) if isinstance(value, str) else value
+
+
+def shorten(_logger: Any, _method: str, event: Event) -> Event:
+    """Nobody fills the disk with one long word; of a traceback the end tells most.
+
+    >>> len(shorten(None, "info", {"event": "x", "path": "A" * 100_000})["path"]) < 2_100
+    True
+    """
+    return {name: _end(value) if name == "exception" else _beginning(value) for name, value in event.items()}
+
+
+def _beginning(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = value if isinstance(value, str) else str(value)
+    return value if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text):,} characters)"
+
+
+def _end(text: str) -> str:
+    return text if len(text) <= MAX_TRACE else f"({len(text):,} characters) …{text[-MAX_TRACE:]}"
 
 
 def console_line(_logger: Any, _method: str, event: Event) -> str:

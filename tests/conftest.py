@@ -82,7 +82,11 @@ def settings(postgres_server: Servers, superuser: psycopg.Connection[Any], tmp_p
         for field in URL_FIELDS.values()
     }
     yield postgres_server.settings.model_copy(update={**urls, "redis_url": None, "data_dir": tmp_path / "var"})
+    audited = _audited(_plain(postgres_server.superuser_url() or "").rsplit("/", 1)[0] + f"/{name}")
     superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    # Whatever the test did: nobody reads a password or a hash of one out of the trail.
+    assert PASSWORD not in audited
+    assert "$argon2" not in audited
 
 
 @pytest.fixture
@@ -184,6 +188,15 @@ def login(app: Flask, grant_for: Callable[..., Grant]) -> Callable[..., dict[str
             return {"Authorization": f"Bearer {access_token(grant)}"}
 
     return make
+
+
+def _audited(url: str) -> str:
+    """All that the audit trail says was so before and after."""
+    with psycopg.connect(url) as connection:
+        if connection.execute("SELECT to_regclass('audit_events')").fetchone() == (None,):
+            return ""  # a test of migrations
+        row = connection.execute("SELECT string_agg(concat(before, after), '') FROM audit_events").fetchone()
+    return (row and row[0]) or ""
 
 
 URL_FIELDS = {"owner": "owner_database_url", "app": "database_url", "system": "system_database_url"}

@@ -16,9 +16,9 @@ from rich.text import Text
 
 from app.cli.one_off import Result
 from app.scanning.values import Lastmod, SitemapFile, UrlEntry
+from app.services.spreadsheets import safe_cell
 
 COLUMNS = ("domain", "url", "lastmod", "changefreq", "priority", "sitemap_url")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 PRECISIONS = {"year": "%Y", "month": "%Y-%m", "day": "%Y-%m-%d"}
 GOOD, BAD = "green", "red"
 
@@ -112,17 +112,6 @@ def plain(text: str) -> Text:
     'a [red]b ?[2J'
     """
     return Text("".join(char if char.isprintable() else "?" for char in " ".join(text.split())))
-
-
-def safe_cell(value: object) -> str:
-    """A spreadsheet runs what looks like a formula; a quote in front makes it text.
-
-    >>> safe_cell("=1+1"), safe_cell(None), safe_cell(0.5)
-    ("'=1+1", '', '0.5')
-    """
-    text = "" if value is None else str(value)
-    text = f"'{text}" if text.startswith(FORMULA) else text
-    return text.replace("\r", " ")  # readers take one for the end of a row, and the writer does not quote it
 
 
 def url_view(entry: UrlEntry) -> dict[str, Any]:
