@@ -185,16 +185,21 @@ def key_known() -> UUID | None:
     return key.id if key is not None and core().accounts.standings.known(key) else None
 
 
-def recheck() -> Callable[[], None]:
+def recheck(*permissions: str) -> Callable[[], None]:
     """What the guard decided, to be decided again while the answer is under way: PostgreSQL is asked each time.
 
     The check raises what the guard would: AuthenticationFailed, PermissionDenied or Unavailable.
+
+    :param permissions: where a view lets in by one of several, those by which the caller was shown what she is shown
     """
     parts, shown = core(), _shown()
     access = access_of(current_app, request.endpoint or "", request.method)
 
     def check() -> None:
-        _check(parts, parts.accounts.standings.fresh(shown), access)
+        actor = parts.accounts.standings.fresh(shown)
+        _check(parts, actor, access)
+        if permissions:
+            actor.require(*permissions)
 
     return check
 

@@ -13,7 +13,7 @@ RECHECK_SECONDS: Final = 3.0
 
 
 def while_allowed(
-    parts: Iterable[T], *, every: float = RECHECK_SECONDS, clock: Callable[[], float] = time.monotonic
+    parts: Iterable[T], *permissions: str, every: float = RECHECK_SECONDS, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[T]:
     """Hand `parts` on for as long as the caller of this request may have them. Call it in the view.
 
@@ -21,9 +21,10 @@ def while_allowed(
     cannot be looked up, an error is raised: the server then breaks the answer off, so that no client takes the half
     for the whole.
 
+    :param permissions: those she was shown them by, where the view lets in by one of several
     :raises AuthenticationFailed, PermissionDenied, Unavailable: at once, and while iterating
     """
-    check = recheck()
+    check = recheck(*permissions)
     check()  # what let the request in may be seconds old
     return _checked(parts, check, every, clock)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from functools import partial
 from uuid import uuid4
 
 import pytest
 
 from app.access import Actor, Origin
-from app.errors import AuthenticationFailed
+from app.api.v2 import audit_events
+from app.errors import AuthenticationFailed, PermissionDenied
 from app.services import audit
 
 BASE = "/api/v2/audit-events"
@@ -249,12 +251,33 @@ class TestExport:
         assert inside == []
         assert len(list(pieces)) == 2
 
-    def test_it_breaks_off_when_the_callers_rights_end(self, client, auditor, record, monkeypatch):
-        monkeypatch.setattr(audit, "CHUNK", 1)
+    @pytest.mark.parametrize("role", ["tenant_admin", "platform_admin"])
+    def test_it_breaks_off_when_the_callers_rights_end(self, client, login, record, endless_checks, role):
+        headers = login(role)
         for _ in range(3):
             record("x.done")
-        pieces = client.get(f"{BASE}/export", query_string={"action": "x"}, headers=auditor).iter_encoded()
+        pieces = client.get(f"{BASE}/export", query_string={"action": "x"}, headers=headers).iter_encoded()
         next(pieces)
-        assert client.post("/api/v2/auth/logout", headers=auditor).status_code == 204
+        assert client.post("/api/v2/auth/logout", headers=headers).status_code == 204
         with pytest.raises(AuthenticationFailed):
             list(pieces)
+
+    def test_it_breaks_off_for_who_no_longer_keeps_the_platform_though_still_an_auditor(
+        self, client, login, record, endless_checks, superuser_here
+    ):
+        headers = login("platform_admin", "tenant_admin")
+        for _ in range(3):
+            record("x.done")
+        pieces = client.get(f"{BASE}/export", query_string={"action": "x"}, headers=headers).iter_encoded()
+        next(pieces)
+        superuser_here.execute(
+            "DELETE FROM user_roles m USING roles r WHERE r.id = m.role_id AND r.name = 'platform_admin'"
+        )
+        with pytest.raises(PermissionDenied, match="platform:audit"):
+            list(pieces)
+
+    @pytest.fixture
+    def endless_checks(self, monkeypatch):
+        """Rights are asked for before each piece, and a piece is one event."""
+        monkeypatch.setattr(audit, "CHUNK", 1)
+        monkeypatch.setattr(audit_events, "while_allowed", partial(audit_events.while_allowed, every=0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC
 from itertools import chain
 from typing import Any, Final
@@ -13,13 +13,13 @@ from typing import Any, Final
 import marshmallow as ma
 from flask import Response, current_app, stream_with_context
 
-from app.access import Actor
 from app.api.core import core
 from app.api.inputs import Line, moment
 from app.api.paging import PageArgs, page_of
 from app.api.routers import Router
 from app.api.schemas import Schema
-from app.api.security import current_actor, current_claims, requires
+from app.api.security import current_actor, requires
+from app.api.streaming import while_allowed
 from app.repositories.audit import PLATFORM, Wanted
 from app.repositories.keyset import PageOf
 from app.services.audit import SEES_ALL, SEES_OWN, AuditTrail
@@ -144,7 +144,8 @@ def export(args: dict[str, Any]) -> Response:
     """
     name = args.pop("format")
     write, mimetype = FORMATS[name]
-    chunks = _trail().export(current_actor(), Wanted(**args), now=_again())
+    actor = current_actor()
+    chunks = while_allowed(_trail().export(actor, Wanted(**args)), AuditTrail.permission(actor))
     first = next(chunks)  # what goes wrong at once is answered as a problem
     return Response(
         stream_with_context(write(chain([first], chunks))),
@@ -202,12 +203,6 @@ def _cells(event: AuditEvent) -> list[str]:
 
 def _json(value: Any) -> str:
     return str(current_app.json.dumps(value))
-
-
-def _again() -> Callable[[], Actor]:
-    """The caller's rights, asked again while the answer is under way."""
-    accounts, claims = core().accounts, current_claims()
-    return lambda: accounts.actor_for(claims)
 
 
 def _trail() -> AuditTrail:
