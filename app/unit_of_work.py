@@ -36,10 +36,13 @@ from app.repositories.differences import Differences
 from app.repositories.domains import Domains
 from app.repositories.idempotency import IdempotencyKeys
 from app.repositories.inventory import Inventory
+from app.repositories.invitations import Invitations, Invited
 from app.repositories.jobs import Jobs
 from app.repositories.members import Members
 from app.repositories.pages import Pages
+from app.repositories.people import People
 from app.repositories.queue import Queue
+from app.repositories.sessions import Sessions
 from app.repositories.tenants import Tenants
 from app.settings import PoolSettings, Settings
 
@@ -78,10 +81,12 @@ class TenantUnit(_Unit):
         self.domains = Domains(session, tenant_id)
         self.idempotency = IdempotencyKeys(session, tenant_id)
         self.inventory = Inventory(session, tenant_id)
+        self.invitations = Invitations(session, tenant_id)
         self.jobs = Jobs(session, tenant_id)
         self.members = Members(session, tenant_id)
         self.pages = Pages(session, tenant_id)
         self.tenants = Tenants(session, tenant_id)
+        self.sessions = Sessions(session, tenant_id)
 
 
 class SystemUnit(_Unit):
@@ -93,8 +98,11 @@ class SystemUnit(_Unit):
         self.credentials = Credentials(session)
         self.depths = Depths(session, None)
         self.differences = Differences(session)
+        self.invitations = Invited(session)
         self.members = Members(session, None)
+        self.people = People(session)
         self.queue = Queue(session)
+        self.sessions = Sessions(session, None)
         self.sign_in = SignIn(session)
         self.tenants = Tenants(session, None)
 

@@ -25,7 +25,7 @@ from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt import PyJWTError
 from werkzeug.routing import Rule
 
-from app.access import FEATURES, PERMISSIONS, Actor
+from app.access import FEATURES, PERMISSIONS, Actor, Origin, Via
 from app.api.core import Core, core
 from app.errors import AuthenticationFailed, ConfigurationError, PermissionDenied
 from app.services.accounts import Grant
@@ -85,6 +85,11 @@ def current_actor() -> Actor:
 
 def current_claims() -> Claims:
     return cast("Claims", g.claims)
+
+
+def origin(via: Via = "nobody") -> Origin:
+    """Where this request comes from, for the audit trail."""
+    return Origin(via, request.remote_addr, g.request_id)
 
 
 def access_of(app: Flask, endpoint: str, method: str) -> Access | None:
@@ -211,8 +216,7 @@ def _guard() -> None:
     if access is not None and access.kind == "public":
         return
     actor = core().accounts.standings.of(_shown())
-    origin = replace(actor.origin, address=request.remote_addr, request_id=g.request_id)
-    g.actor = replace(actor, origin=origin)
+    g.actor = replace(actor, origin=origin(actor.origin.via))
     structlog.contextvars.bind_contextvars(user=str(actor.user_id), tenant=str(actor.tenant_id))
     _check(core(), g.actor, access)
 

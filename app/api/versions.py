@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.api import v1
 from app.api.routers import Router
-from app.api.v2 import audit_events, auth, batches, domains, features, jobs, queue, scans, tenants, users
+from app.api.v2 import audit_events, auth, batches, domains, features, jobs, queue, scans, sessions, tenants, users
 
 VERSIONS: dict[str, tuple[Router, ...]] = {
     "v1": (v1.router,),
@@ -19,5 +19,6 @@ VERSIONS: dict[str, tuple[Router, ...]] = {
         features.router,
         users.router,
         audit_events.router,
+        sessions.router,
     ),
 }

@@ -13,7 +13,7 @@ from app.cli.command import Command
 from app.cli.console import quiet_logs, say
 from app.errors import ConfigurationError
 from app.repositories import schema
-from app.services import accounts
+from app.services import administrators
 from app.settings import Settings
 from app.stack import secrets
 from app.unit_of_work import Database
@@ -39,9 +39,11 @@ def migrate() -> None:
     example="manage.py create-admin --email ops@example.com",
 )
 @click.option("--email", help="Default: SCRAPERSKY_ADMIN_EMAIL.")
+@click.option("--tenant", help="Administrator of this tenant only. Default: of `default` and of the platform.")
 @click.option("--password-file", type=click.File(), help="Read the password from a file, `-` for stdin.")
-def create_admin(email: str | None, password_file: IO[str] | None) -> None:
-    """Make an administrator, or give one a new password and the roles back.
+def create_admin(email: str | None, tenant: str | None, password_file: IO[str] | None) -> None:
+    """Make an administrator, or let one in again: with a new password, the roles, and the account opened if it was
+    disabled. Sessions that there were end.
 
     The password is asked for, unless a file or SCRAPERSKY_ADMIN_PASSWORD has it.
     """
@@ -52,7 +54,7 @@ def create_admin(email: str | None, password_file: IO[str] | None) -> None:
     with reach.reachable(settings) as found:
         database = Database(found, "api")
         try:
-            accounts.create_admin(database, email=email, password=password)
+            administrators.create_admin(database, email=email, password=password, tenant=tenant)
         finally:
             database.close()
     say(f"administrator {email} is ready")
@@ -80,7 +82,7 @@ def welcome(settings: Settings, tell: Callable[[str], None] = say) -> None:
     database = Database(settings, "api")
     kept = secrets.load_or_create(settings).admin_password
     try:
-        made = accounts.bootstrap_admin(database, settings, generated=kept)
+        made = administrators.bootstrap_admin(database, settings, generated=kept)
     finally:
         database.close()
     if made is not None:

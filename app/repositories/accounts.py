@@ -60,9 +60,6 @@ class SignIn:
             return None
         return Membership(row[0], row[1], frozenset(row[2]), frozenset(name for name in row[3] if name))
 
-    def session(self, session_id: UUID) -> Session | None:
-        return self._session.scalars(sa.select(Session).where(Session.id == session_id)).one_or_none()
-
     def open_session(
         self,
         *,
@@ -86,9 +83,9 @@ class SignIn:
             )
         )
 
-    def rotate(self, session_id: UUID, *, old_hash: bytes, new_hash: bytes, seconds: int) -> bool:
-        """Compare and swap: False when the old token is not the newest of a living session."""
-        row = self._session.execute(
+    def rotate(self, session_id: UUID, *, old_hash: bytes, new_hash: bytes, seconds: int) -> Session | None:
+        """Compare and swap: None when the old token is not the newest of a living session."""
+        query = (
             sa.update(Session)
             .where(
                 Session.id == session_id,
@@ -101,16 +98,9 @@ class SignIn:
                 last_used_at=sa.func.now(),
                 expires_at=sa.func.now() + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds),
             )
-            .returning(Session.id)
-        ).one_or_none()
-        return row is not None
-
-    def revoke(self, session_id: UUID) -> None:
-        self._session.execute(
-            sa.update(Session)
-            .where(Session.id == session_id, Session.revoked_at.is_(None))
-            .values(revoked_at=sa.func.now())
+            .returning(Session)
         )
+        return self._session.scalars(query).one_or_none()
 
     def add_user(self, email: str, password_hash: str) -> User:
         user = User(email=email, password_hash=password_hash)

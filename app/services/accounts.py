@@ -5,25 +5,26 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from functools import partial
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import structlog
+from uuid_utils.compat import uuid7
 
-from app.access import Actor
-from app.errors import AuthenticationFailed, ConfigurationError, NotFound, PermissionDenied
+from app.access import Actor, Origin
+from app.errors import AuthenticationFailed, NotFound, PermissionDenied
 from app.repositories.accounts import Membership
-from app.services import password_rules
 from app.services.credentials import Claims, digest
-from app.services.emails import canonical, looked_for
+from app.services.emails import looked_for
 from app.services.passwords import Passwords
 from app.services.rbac import RBACService
+from app.services.refusals import Refusals
 from app.services.standing import Standings
 from app.settings import Settings
 from app.unit_of_work import Database, SystemUnit
+from models import Session
 
 log = structlog.get_logger(__name__)
-DEFAULT_TENANT = "default"
-FIRST_ROLES = ("platform_admin", "tenant_admin")
+NOWHERE = Origin()
 MAX_USER_AGENT = 300
 
 
@@ -62,6 +63,7 @@ class AccountService:
         self._database = database
         self._seconds = settings.refresh_token_seconds
         self._passwords = passwords
+        self._refusals = Refusals(database)
         self.standings = standings or Standings(database, RBACService(database))
 
     def sign_in(
@@ -71,81 +73,79 @@ class AccountService:
         *,
         tenant: str | None = None,
         user_agent: str | None = None,
-        address: str | None = None,
+        origin: Origin = NOWHERE,
     ) -> Grant:
         """Open a session in `tenant` (a name or an id), by default where the membership is oldest.
 
         :raises AuthenticationFailed: the same for an unknown user, a disabled one and a wrong password
         :raises PermissionDenied: no member of that tenant, or the tenant is suspended
         """
+        claimed = looked_for(email)
         with self._database.system() as uow:
-            user = uow.sign_in.user_by_email(looked_for(email))
+            user = uow.sign_in.user_by_email(claimed)
         # No connection is held while the hash is made: it takes longer than all the statements.
         matches = self._passwords.matches(user.password_hash if user else None, password)
         if user is None or not matches or user.status != "active":
-            log.info("sign-in refused", email=email, address=address)
+            reason = "unknown account" if user is None else "disabled account" if matches else "wrong password"
+            self._refusals.record(claimed, user, reason, origin)
             raise AuthenticationFailed("the e-mail address or the password is wrong")
-        with self._database.system() as uow:
-            member = _member(uow, user.id, _choose(uow, user.id, tenant))
-            grant = self._open(uow, member, user_agent=user_agent, address=address)
-            uow.commit()
-        log.info("signed in", user=str(user.id), tenant=str(grant.claims.tenant_id), address=address)
+        try:
+            with self._database.system() as uow:
+                member = _member(uow, user.id, _choose(uow, user.id, tenant))
+                grant = self._open(uow, member, user_agent=user_agent, origin=origin)
+                uow.commit()
+        except PermissionDenied as error:
+            self._refusals.record(claimed, user, error.detail, origin)
+            raise
+        log.info("signed in", user=str(user.id), tenant=str(grant.claims.tenant_id), address=origin.address)
         return grant
 
-    def refresh(self, token: str) -> Grant:
+    def refresh(self, token: str, *, origin: Origin = NOWHERE) -> Grant:
         """Trade a refresh token for the next one. A token that was traded before ends its session.
 
-        :raises AuthenticationFailed: not the newest token of a living session
+        :raises AuthenticationFailed: not the newest token of a living session, or no member any longer
+        :raises PermissionDenied: the tenant is suspended
         """
         session_id = _session_of(token)
         fresh = _new_token(session_id)
         with self._database.system() as uow:
-            rotated = uow.sign_in.rotate(
+            session = uow.sign_in.rotate(
                 session_id, old_hash=digest(token), new_hash=digest(fresh), seconds=self._seconds
             )
-            session = uow.sign_in.session(session_id)
-            if session is None or not rotated:
+            if session is None:
                 # Whoever comes with a token already traded is a thief, or was robbed by one: both must sign in anew.
-                uow.sign_in.revoke(session_id)
-                uow.after_commit(lambda: self.standings.forget_session(session_id))
-                uow.commit()
-                log.warning("refresh token refused, session ended", session=str(session_id))
+                self._end(uow, uow.sessions.end(session_id), "session.reused", origin)
+                log.warning("refresh token refused", session=str(session_id), address=origin.address)
                 raise AuthenticationFailed("the refresh token is expired, revoked or was used before")
             member = _member(uow, session.user_id, session.tenant_id)
             uow.commit()
         return Grant(_claims(member, session_id), fresh)
 
-    def sign_out(self, claims: Claims) -> None:
+    def sign_out(self, claims: Claims, *, origin: Origin = NOWHERE) -> None:
         with self._database.system() as uow:
-            uow.sign_in.revoke(claims.session_id)
-            uow.after_commit(lambda: self.standings.forget_session(claims.session_id))
-            uow.commit()
+            self._end(uow, uow.sessions.end(claims.session_id), "session.ended", origin)
 
-    def sign_out_with(self, token: str) -> None:
+    def sign_out_with(self, token: str, *, origin: Origin = NOWHERE) -> None:
         """End the session a refresh token belongs to; an unknown token ends nothing."""
         try:
             session_id = _session_of(token)
         except AuthenticationFailed:
             return
         with self._database.system() as uow:
-            session = uow.sign_in.session(session_id)
-            if session is not None and secrets.compare_digest(session.refresh_hash, digest(token)):
-                uow.sign_in.revoke(session_id)
-                uow.after_commit(lambda: self.standings.forget_session(session_id))
-                uow.commit()
+            self._end(uow, uow.sessions.end(session_id, refresh_hash=digest(token)), "session.ended", origin)
 
-    def switch(self, actor: Actor, tenant: str, *, user_agent: str | None, address: str | None) -> Grant:
+    def switch(self, actor: Actor, tenant: str, *, user_agent: str | None) -> Grant:
         """Go on in another tenant: a new session there, the old one ends.
 
         :raises PermissionDenied: no member of that tenant, or the tenant is suspended
         """
         with self._database.system() as uow:
             member = _member(uow, actor.user_id, _choose(uow, actor.user_id, tenant))
-            grant = self._open(uow, member, user_agent=user_agent, address=address)
-            if actor.session_id is not None:
-                uow.sign_in.revoke(actor.session_id)
-                uow.after_commit(partial(self.standings.forget_session, actor.session_id))
-            uow.commit()
+            grant = self._open(uow, member, user_agent=user_agent, origin=actor.origin)
+            ended = uow.sessions.end(actor.session_id) if actor.session_id else None
+            if ended is None:
+                raise AuthenticationFailed("the session has ended; sign in again")
+            self._end(uow, ended, "session.ended", actor.origin)
         return grant
 
     def forget(self, user_id: UUID) -> None:
@@ -166,8 +166,8 @@ class AccountService:
         # Break-glass acts in a tenant she is no member of.
         return Profile(actor, TenantRef(tenant.id, tenant.name), tenants)
 
-    def _open(self, uow: SystemUnit, member: Membership, *, user_agent: str | None, address: str | None) -> Grant:
-        session_id = uuid4()
+    def _open(self, uow: SystemUnit, member: Membership, *, user_agent: str | None, origin: Origin) -> Grant:
+        session_id = uuid7()
         token = _new_token(session_id)
         uow.sign_in.open_session(
             session_id=session_id,
@@ -176,56 +176,21 @@ class AccountService:
             refresh_hash=digest(token),
             seconds=self._seconds,
             user_agent=user_agent[:MAX_USER_AGENT] if user_agent else None,
-            address=address,
+            address=origin.address,
         )
+        by = Actor(member.user.id, member.tenant.id, member.user.email, session_id=session_id, origin=origin)
+        uow.audit.record("session.opened", by=by, tenant_id=member.tenant.id, on=("session", session_id))
         return Grant(_claims(member, session_id), token)
 
-
-def bootstrap_admin(
-    database: Database, settings: Settings, *, generated: str | None = None, passwords: Passwords | None = None
-) -> str | None:
-    """Make the first administrator if there is none; the password if one was generated, to be shown once.
-
-    Any number of processes may start at once: one makes it, the others find it.
-    """
-    chosen = settings.admin_password.get_secret_value() if settings.admin_password else None
-    password = chosen or generated or secrets.token_urlsafe(18)
-    email = canonical(settings.admin_email)
-    with database.system() as uow:
-        uow.sign_in.lock_bootstrap()
-        if uow.sign_in.has_platform_admin():
-            return None
-        known = uow.sign_in.user_by_email(email) is not None
-        _make_admin(uow, email, None if known else (passwords or Passwords()).hash(password))
+    def _end(self, uow: SystemUnit, ended: Session | None, action: str, origin: Origin) -> None:
+        """Tell of a session that ended by its own tokens, once: whoever comes again ends nothing."""
+        user = uow.people.find(ended.user_id) if ended else None
+        if ended is None or user is None:
+            return
+        by = Actor(user.id, ended.tenant_id, user.email, session_id=ended.id, origin=origin)
+        uow.audit.record(action, by=by, tenant_id=ended.tenant_id, on=("session", ended.id))
+        uow.after_commit(partial(self.standings.forget_session, ended.id))
         uow.commit()
-    return None if chosen or known else password
-
-
-def create_admin(database: Database, *, email: str, password: str, passwords: Passwords | None = None) -> None:
-    """Make an administrator, or give one who exists a new password and the roles back.
-
-    :raises InvalidInput: no address, or the password is shorter or longer than allowed, or easily guessed
-    """
-    email = canonical(email)
-    password_rules.check(password, about=[email])
-    hashed = (passwords or Passwords()).hash(password)
-    with database.system() as uow:
-        uow.sign_in.lock_bootstrap()
-        _make_admin(uow, email, hashed)
-        uow.commit()
-
-
-def _make_admin(uow: SystemUnit, email: str, password_hash: str | None) -> None:
-    tenant = uow.sign_in.tenant_named(DEFAULT_TENANT)
-    if tenant is None:
-        raise ConfigurationError("the database has no tenant `default`: run the migrations first")
-    user = uow.sign_in.user_by_email(email)
-    if user is None:
-        user = uow.sign_in.add_user(email, password_hash or "")
-    elif password_hash is not None:
-        uow.sign_in.set_password(user.id, password_hash)
-    for role in FIRST_ROLES:
-        uow.sign_in.assign(user.id, tenant.id, role)
 
 
 def _choose(uow: SystemUnit, user_id: UUID, wanted: str | None) -> UUID:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
 
@@ -11,6 +11,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from app.errors import FieldError, InvalidInput, RateLimited
+from app.services import password_rules
 
 MIN_BYTES, MAX_BYTES = 8, 1024
 # One of the equal choices of OWASP's "Password Storage Cheat Sheet": 19 MiB, two passes, one lane; some 30 ms here.
@@ -27,14 +28,21 @@ class Passwords:
         self._room = BoundedSemaphore(at_once + waiting)
         self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
 
+    def hash_new(self, password: str, *, about: Iterable[str] = (), pointer: str = "/password") -> str:
+        """The hash of what somebody chose to sign in with from now on.
+
+        :param about: what anybody knows of the account: see `password_rules`
+        :raises InvalidInput: the password is too short, too long or too easily guessed
+        """
+        _check_length(password, pointer)
+        password_rules.check(password, about=about, pointer=pointer)
+        return self.hash(password)
+
     def hash(self, password: str) -> str:
         """:raises InvalidInput: the password is shorter or longer than allowed"""
-        encoded = _encoded(password)
-        if not MIN_BYTES <= len(encoded) <= MAX_BYTES:
-            detail = f"a password has {MIN_BYTES} to {MAX_BYTES} bytes"
-            raise InvalidInput(detail, errors=(FieldError("/password", detail),))
+        _check_length(password, "/password")
         with self._turn():
-            return self._hasher.hash(encoded)
+            return self._hasher.hash(_encoded(password))
 
     def matches(self, stored: str | None, password: str) -> bool:
         """Whether `password` is the one behind `stored`; without one (no such user) it takes as long to say no.
@@ -63,6 +71,12 @@ class Passwords:
                 self._working.release()
         finally:
             self._room.release()
+
+
+def _check_length(password: str, pointer: str) -> None:
+    if not MIN_BYTES <= len(_encoded(password)) <= MAX_BYTES:
+        detail = f"a password has {MIN_BYTES} to {MAX_BYTES} bytes"
+        raise InvalidInput(detail, errors=(FieldError(pointer, detail),))
 
 
 def _encoded(password: str) -> bytes:

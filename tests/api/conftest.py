@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import psycopg
+import psycopg.rows
 import pytest
 
 from models.states import JobStatus
@@ -41,3 +42,15 @@ def end_jobs(superuser_here: psycopg.Connection):
             )
 
     return end
+
+
+@pytest.fixture
+def audited(superuser_here: psycopg.Connection):
+    """`audited("session.")` → the events whose action begins so, oldest first, as rows of a dict each."""
+
+    def read(beginning):
+        with superuser_here.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+            query = "SELECT * FROM audit_events WHERE action LIKE %s ORDER BY id"
+            return cursor.execute(query, [beginning + "%"]).fetchall()
+
+    return read

@@ -8,8 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from app.access import BUILT_IN_ROLES
-from app.errors import AuthenticationFailed, InvalidInput
-from app.services.accounts import AccountService, bootstrap_admin, create_admin
+from app.errors import AuthenticationFailed, InvalidInput, NotFound
+from app.services.accounts import AccountService
+from app.services.administrators import bootstrap_admin, create_admin
 from tests.conftest import PASSWORD
 
 
@@ -58,6 +59,31 @@ def test_create_admin_makes_one_and_lets_one_in_again(database, passwords, accou
     with pytest.raises(AuthenticationFailed):
         accounts.standings.of(before.claims)
     assert accounts.sign_in("ann@example.com", "another password")
+
+
+def test_create_admin_lets_in_the_last_one_who_was_disabled_and_tells_of_it(
+    database, passwords, accounts, superuser_here, tenant_id
+):
+    create_admin(database, email="ann@example.com", password=PASSWORD, passwords=passwords)
+    old = accounts.sign_in("ann@example.com", PASSWORD)
+    superuser_here.execute("UPDATE users SET status = 'disabled'")
+    create_admin(database, email="ann@example.com", password="another password", passwords=passwords)
+    assert accounts.sign_in("ann@example.com", "another password")
+    with pytest.raises(AuthenticationFailed):
+        accounts.refresh(old.refresh_token)
+    told = superuser_here.execute(
+        "SELECT action, via, tenant_id, after->>'email' FROM audit_events WHERE action LIKE 'user.%' ORDER BY id"
+    ).fetchall()
+    assert told == [(f"user.{verb}", "command", tenant_id, "ann@example.com") for verb in ("created", "recovered")]
+
+
+def test_create_admin_of_one_tenant_is_none_of_the_platform(database, passwords, accounts, new_tenant):
+    acme = new_tenant("acme")
+    create_admin(database, email="ann@example.com", password=PASSWORD, tenant="acme", passwords=passwords)
+    actor = accounts.standings.of(accounts.sign_in("ann@example.com", PASSWORD).claims)
+    assert (actor.tenant_id, actor.roles) == (acme, {"tenant_admin"})
+    with pytest.raises(NotFound, match="nowhere"):
+        create_admin(database, email="ann@example.com", password=PASSWORD, tenant="nowhere", passwords=passwords)
 
 
 def test_create_admin_takes_one_spelling_and_no_easy_password(database, passwords, accounts):

@@ -84,7 +84,7 @@ def login(body: dict[str, Any]) -> dict[str, Any]:
         body["password"],
         tenant=body["tenant"],
         user_agent=request.user_agent.string or None,
-        address=request.remote_addr,
+        origin=security.origin(),
     )
     return _tokens(grant)
 
@@ -103,7 +103,7 @@ def refresh(body: dict[str, Any]) -> dict[str, Any]:
     token = body["refresh_token"] or security.bearer()
     if token is None:
         raise AuthenticationFailed("send the refresh token")
-    return _tokens(core().accounts.refresh(token))
+    return _tokens(core().accounts.refresh(token, origin=security.origin()))
 
 
 @router.route("/logout", methods=["POST"])
@@ -115,9 +115,9 @@ def logout(body: dict[str, Any]) -> tuple[str, int]:
     """Sign out: the session ends, its tokens die"""
     claims = security.claims_sent()
     if claims is not None:
-        core().accounts.sign_out(claims)
+        core().accounts.sign_out(claims, origin=security.origin())
     if body["refresh_token"] is not None:
-        core().accounts.sign_out_with(body["refresh_token"])
+        core().accounts.sign_out_with(body["refresh_token"], origin=security.origin())
     if claims is None and body["refresh_token"] is None:
         raise AuthenticationFailed("send the access token or the refresh token")
     return "", HTTPStatus.NO_CONTENT
@@ -133,7 +133,6 @@ def switch(body: dict[str, Any]) -> dict[str, Any]:
         current_actor(),
         body["tenant"],
         user_agent=request.user_agent.string or None,
-        address=request.remote_addr,
     )
     return _tokens(grant)
 
