@@ -41,6 +41,8 @@ def create_app(
     database = Database(settings, "api")
     database.check()
     app = Flask("app.api", static_folder=None)
+    if app.debug and settings.is_production:
+        raise ConfigurationError("FLASK_DEBUG is set: never in production")
     _routing(app, settings)
     rbac = RBACService(database)
     app.extensions[KEY] = parts = Core(
@@ -48,7 +50,10 @@ def create_app(
         database=database,
         queue=queue or _queue(settings),
         accounts=AccountService(
-            database, settings, passwords=passwords or Passwords(), standings=Standings(database, rbac)
+            database,
+            settings,
+            passwords=passwords or Passwords.beside(settings.api_threads),
+            standings=Standings(database, rbac),
         ),
         rbac=rbac,
         features=Features(database),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -17,8 +19,18 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.errors import ConfigurationError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-WEAK_SECRETS = {"secret", "changeme", "change-me", "password", "admin", "scrapersky"}
+WEAK_SECRETS = {
+    "secret", "secrets", "password", "passwort", "admin", "administrator", "root", "letmein", "welcome", "qwerty", "scrapersky",
+    "postgres", "postgresql", "redis", "valkey", "flower", "default", "test", "testing", "changeit", "token", "owner", "system",
+}  # fmt: skip
+# What stands in guides where a secret belongs.
+SAMPLE = re.compile(
+    r"change.?(?:me|this)|replace.?(?:me|this|with)|example|sample|placeholder|insecure|dummy|your.{0,20}(?:secret|key|password)"
+    r"|(?:dev|development|test|default|super|jwt|flask|my).?(?:secret|key|password)",
+    re.IGNORECASE,
+)
 MIN_SECRET_BYTES = 32
+MIN_PASSWORD_BYTES = 8
 
 
 class ConnectTo(NamedTuple):
@@ -236,21 +248,25 @@ class Settings(BaseSettings):
             raise ValueError(
                 "SCRAPERSKY_DATABASE_URL and SCRAPERSKY_SYSTEM_DATABASE_URL go together: one URL a database role"
             )
-        if self.secret_key is not None and self.is_production:
-            check_secret(self.secret_key.get_secret_value())
         if self.is_production and not self.allow_embedded and not (self.database_url and self.redis_url):
             raise ValueError(
                 "production wants its own PostgreSQL and Redis: set the SCRAPERSKY_*_URL settings, or SCRAPERSKY_ALLOW_EMBEDDED=true if the embedded servers are meant"
             )
         if self.is_production and self.test_points is not None:
             raise ValueError("SCRAPERSKY_TEST_POINTS lets tests into the program: never in production")
-        if (
-            self.is_production
-            and self.admin_password is not None
-            and self.admin_password.get_secret_value().lower() in WEAK_SECRETS
-        ):
-            raise ValueError("SCRAPERSKY_ADMIN_PASSWORD is a well-known word; choose another for production")
+        if self.is_production:
+            _check_secrets(self._secrets())
         return self
+
+    def _secrets(self) -> dict[str, str]:
+        """Every secret that is set, by the variable it stands in; of a URL its password."""
+        found: dict[str, str] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                text = value.get_secret_value()
+                found[f"SCRAPERSKY_{name.upper()}"] = _password_in(text) if name.endswith("_url") else text
+        return {name: secret for name, secret in found.items() if secret}
 
     @property
     def is_production(self) -> bool:
@@ -290,9 +306,46 @@ class Settings(BaseSettings):
         return self.worker_processes * self.worker_concurrency
 
 
-def check_secret(secret: str) -> None:
-    if len(secret.encode()) < MIN_SECRET_BYTES or secret.lower() in WEAK_SECRETS or len(set(secret)) < 8:
-        raise ValueError(f"SCRAPERSKY_SECRET_KEY is weak: use {MIN_SECRET_BYTES} random bytes or more")
+def check_secret(secret: str, name: str = "SCRAPERSKY_SECRET_KEY") -> None:
+    """:raises ValueError: no signing key, but a short one, a word, or a sample"""
+    if len(secret.encode()) < MIN_SECRET_BYTES or len(set(secret)) < 8 or SAMPLE.search(secret):
+        raise ValueError(f"{name} is weak: use {MIN_SECRET_BYTES} random bytes or more")
+
+
+def _check_secrets(secrets: Mapping[str, str]) -> None:
+    """What production does not start with: secrets that are short, well known, samples, or used twice.
+
+    :raises ValueError: naming the variable, never its value
+    """
+    users: dict[str, str] = {}
+    for name, secret in secrets.items():
+        if "SECRET_KEY" in name:
+            check_secret(secret, name)
+        if len(secret.encode()) < MIN_PASSWORD_BYTES or _is_well_known(secret):
+            raise ValueError(f"{name} is short or well known; choose another for production")
+        if secret in users:
+            raise ValueError(f"{users[secret]} and {name} are the same; each secret on its own")
+        users[secret] = name
+
+
+def _is_well_known(secret: str) -> bool:
+    """
+    >>> _is_well_known("Password-123!"), _is_well_known("please_change_me_now"), _is_well_known("kZ8s-3vQ1xW9")
+    (True, True, False)
+    """
+    bare = re.sub(r"[^a-z]", "", secret.lower())
+    return (not bare and len(secret) < 16) or bare in WEAK_SECRETS or SAMPLE.search(secret) is not None
+
+
+def _password_in(url: str) -> str:
+    """
+    >>> _password_in("postgresql://app:p%40ss@db:5432/x"), _password_in("redis://cache/0")
+    ('p@ss', '')
+    """
+    try:
+        return unquote(urlsplit(url).password or "")
+    except ValueError:
+        return ""  # whoever connects says what is wrong with it
 
 
 def parse_connect_to(rule: str) -> ConnectTo:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
+from typing import Self
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -27,6 +28,13 @@ class Passwords:
         self._working = BoundedSemaphore(at_once)
         self._room = BoundedSemaphore(at_once + waiting)
         self._nobody = self._hasher.hash(secrets.token_urlsafe(16))
+
+    @classmethod
+    def beside(cls, threads: int, hasher: PasswordHasher | None = None) -> Self:
+        """As many as leave at least half of the threads that answer requests to everything else."""
+        room = max(1, min(10, threads // 2))
+        at_once = min(2, room)
+        return cls(hasher, at_once=at_once, waiting=room - at_once)
 
     def hash_new(self, password: str, *, about: Iterable[str] = (), pointer: str = "/password") -> str:
         """The hash of what somebody chose to sign in with from now on.

@@ -128,6 +128,12 @@ def test_a_mighty_database_role_stops_the_start(settings, superuser_here, queue,
         create_app(wrong, queue=queue, passwords=passwords)
 
 
+def test_debugging_is_no_way_to_run_in_production(settings, queue, passwords, monkeypatch):
+    monkeypatch.setenv("FLASK_DEBUG", "1")
+    with pytest.raises(ConfigurationError, match="FLASK_DEBUG"):
+        create_app(settings.model_copy(update={"environment": "staging"}), queue=queue, passwords=passwords)
+
+
 def test_required_claims_are_the_documented_ones():
     assert {"exp", "iat", "jti", "sub", "type", "aud", "iss"} <= set(security.REQUIRED_CLAIMS)
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import jwt
 import pytest
+from argon2.exceptions import VerifyMismatchError
 from pydantic import SecretStr
 
 from app.api import security
 from app.api.core import KEY
 from app.errors import ConfigurationError
 from app.factory import create_app
+from app.services.passwords import Passwords
+from tests.api.answers import problem, without_id
 from tests.conftest import PASSWORD
 
 LOGIN, REFRESH, LOGOUT, ME = (f"/api/v2/auth/{name}" for name in ("login", "refresh", "logout", "me"))
@@ -41,15 +45,78 @@ def test_signing_in_and_asking_who_i_am(client, new_user, tenant_id):
     assert "job:delete" not in me["permissions"]
 
 
-def test_unknown_user_wrong_password_and_disabled_user_get_one_answer(client, new_user, superuser_here):
+class CountingHasher:
+    """Argon2's interface, at no cost. `verified` counts the checks; while `gate` is closed they stand still."""
+
+    def __init__(self):
+        self.verified = 0
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def hash(self, password):
+        return "stored"
+
+    def verify(self, stored, password):
+        self.verified += 1
+        self.gate.wait(60)
+        if password != PASSWORD.encode():
+            raise VerifyMismatchError
+        return True
+
+
+@pytest.fixture
+def counted(settings, queue):
+    """An application and its hasher, with the threads that a process has by default."""
+    hasher = CountingHasher()
+    made = create_app(settings, queue=queue, passwords=Passwords.beside(settings.api_threads, hasher))
+    yield made, hasher
+    hasher.gate.set()
+    made.extensions[KEY].database.close()
+
+
+def test_unknown_user_wrong_password_and_disabled_user_get_one_answer_after_the_same_work(
+    counted, new_user, superuser_here
+):
+    app, hasher = counted
     known, disabled = new_user("viewer"), new_user("viewer")
     superuser_here.execute("UPDATE users SET status = 'disabled' WHERE email = %s", [disabled])
-    tries = [("nobody@example.com", PASSWORD), (known, "wrong password"), (disabled, PASSWORD), (known, "x" * 2000)]
-    answers = [client.post(LOGIN, json={"email": email, "password": password}) for email, password in tries]
-    bodies = [{**answer.json, "request_id": None} for answer in answers]
-    assert [answer.status_code for answer in answers] == [401] * 4
-    assert bodies == [bodies[0]] * 4
-    assert bodies[0]["code"] == "authentication_failed"
+    tries = [
+        ("nobody@example.com", PASSWORD), ("no address", PASSWORD), (known, "wrong password"), (disabled, PASSWORD),
+        (disabled, "wrong password"), (known, "x" * 2000),
+    ]  # fmt: skip
+    answers, checks = [], []
+    for email, password in tries:
+        before = hasher.verified
+        answers.append(app.test_client().post(LOGIN, json={"email": email, "password": password}))
+        checks.append(hasher.verified - before)
+    assert checks == [1] * len(tries)
+    seen = [(answer.status_code, without_id(answer), headers_of(answer)) for answer in answers]
+    assert seen == [seen[0]] * len(tries)
+    problem(answers[0], 401, "authentication_failed")
+
+
+def headers_of(answer):
+    return sorted((name, value) for name, value in answer.headers if name != "X-Request-ID")
+
+
+def test_a_hundred_sign_ins_at_once_leave_the_api_free(counted, settings, new_user):
+    """A4: with every place for a hash taken and none coming free, whatever else is asked is answered."""
+    app, hasher = counted
+    email = new_user("viewer")
+    access = app.test_client().post(LOGIN, json={"email": email, "password": PASSWORD}).json["access_token"]
+    hasher.gate.clear()
+    with ThreadPoolExecutor(settings.api_threads) as server:
+        body = {"email": email, "password": PASSWORD}
+        sign_ins = [server.submit(lambda: app.test_client().post(LOGIN, json=body)) for _ in range(100)]
+        others = [server.submit(lambda: app.test_client().get(ME, headers=bearer(access))) for _ in range(20)]
+        assert [other.result(120).status_code for other in others] == [200] * 20
+        told = [sign_in.result() for sign_in in sign_ins if sign_in.done()]
+        assert len(told) >= 90
+        assert {answer.status_code for answer in told} == {429}
+        assert all(int(answer.headers["Retry-After"]) >= 1 for answer in told)
+        hasher.gate.set()
+    assert {sign_in.result().status_code for sign_in in sign_ins} <= {200, 429}
+    assert app.test_client().post(LOGIN, json=body).status_code == 200
 
 
 @pytest.mark.parametrize("password", ["\ud800 half a pair", "nul\0", "ünïcödé"])

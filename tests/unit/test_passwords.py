@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 from argon2 import PasswordHasher
 
 from app.errors import InvalidInput, RateLimited
 from app.services.passwords import Passwords
+from tests.conftest import PASSWORD
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
@@ -68,6 +70,26 @@ def test_more_than_can_wait_are_told_to_come_back():
     holder.join()
     gate.set()
     assert passwords.matches("stored", "password")
+
+
+@pytest.mark.parametrize(("threads", "places"), [(2, 1), (3, 1), (4, 2), (8, 4), (16, 8), (1024, 10)])
+def test_sign_ins_take_no_more_than_half_of_the_threads(threads, places):
+    passwords = Passwords.beside(threads, CHEAP)
+    with ExitStack() as turns:
+        for _ in range(places):
+            turns.callback(passwords._room.release)
+            assert passwords._room.acquire(blocking=False)
+        with pytest.raises(RateLimited):
+            passwords.matches(None, "password")
+
+
+def test_a_new_password_is_refused_where_it_stands_and_with_why():
+    passwords = Passwords(CHEAP)
+    for password, why in (("short", "bytes"), ("password1234", "common"), ("acme-corp", "names")):
+        with pytest.raises(InvalidInput, match=why) as refused:
+            passwords.hash_new(password, about=["Acme Corp"], pointer="/new")
+        assert refused.value.errors[0].pointer == "/new"
+    assert passwords.matches(passwords.hash_new(PASSWORD), PASSWORD)
 
 
 def _seconds(action):

@@ -11,6 +11,7 @@ from app.errors import ConfigurationError
 from app.settings import ConnectTo
 
 STRONG = "kZ8s-3vQ1xW9pL6nB4tR7yU2iO5aD0fG"
+KEYED = {"SCRAPERSKY_SECRET_KEY": STRONG}
 EXTERNAL = {
     "SCRAPERSKY_DATABASE_URL": "postgresql://app@db/scrapersky",
     "SCRAPERSKY_SYSTEM_DATABASE_URL": "postgresql://system@db/scrapersky",
@@ -80,16 +81,45 @@ def test_every_mistake_is_named_at_once_and_no_value_is_shown(load):
         ({}, "embedded"),
         ({**EXTERNAL, "SCRAPERSKY_SECRET_KEY": "short"}, "SECRET_KEY"),
         ({**EXTERNAL, "SCRAPERSKY_SECRET_KEY": "a" * 40}, "SECRET_KEY"),
-        ({**EXTERNAL, "SCRAPERSKY_SECRET_KEY": STRONG, "SCRAPERSKY_ADMIN_PASSWORD": "changeme"}, "ADMIN_PASSWORD"),
+        ({**EXTERNAL, "SCRAPERSKY_SECRET_KEY": "your-256-bit-secret-goes-in-here-soon"}, "SECRET_KEY"),
+        ({**EXTERNAL, "SCRAPERSKY_SECRET_KEY": "dev-secret-key-change-in-production!"}, "SECRET_KEY"),
+        ({**EXTERNAL, **KEYED, "SCRAPERSKY_SECRET_KEY_PREVIOUS": "short"}, "SECRET_KEY_PREVIOUS"),
+        ({**EXTERNAL, **KEYED, "SCRAPERSKY_SECRET_KEY_PREVIOUS": STRONG}, "SECRET_KEY and .*_PREVIOUS are the same"),
+        ({**EXTERNAL, **KEYED, "SCRAPERSKY_ADMIN_PASSWORD": STRONG}, "the same"),
+        ({**EXTERNAL, **KEYED, "SCRAPERSKY_METRICS_TOKEN": STRONG}, "the same"),
+        ({**EXTERNAL, **KEYED, "SCRAPERSKY_ADMIN_PASSWORD": "changeme"}, "ADMIN_PASSWORD"),
+        ({**EXTERNAL, **KEYED, "SCRAPERSKY_ADMIN_PASSWORD": "Admin12345!"}, "ADMIN_PASSWORD"),
+        ({**EXTERNAL, **KEYED, "SCRAPERSKY_ADMIN_PASSWORD": "20261126"}, "ADMIN_PASSWORD"),
+        ({**EXTERNAL, **KEYED, "SCRAPERSKY_ADMIN_PASSWORD": "kZ8s-3"}, "ADMIN_PASSWORD"),
+        ({**EXTERNAL, **KEYED, "SCRAPERSKY_METRICS_TOKEN": "example-token"}, "METRICS_TOKEN"),
+        ({**EXTERNAL, **KEYED, "SCRAPERSKY_REDIS_URL": "redis://:redis123@cache/0"}, "REDIS_URL"),
+        ({**EXTERNAL, **KEYED, "SCRAPERSKY_DATABASE_URL": "postgresql://app:p%61ssword@db/x"}, "DATABASE_URL"),
+        (
+            {
+                **EXTERNAL,
+                **KEYED,
+                "SCRAPERSKY_DATABASE_URL": "postgresql://app:kZ8s-3vQ1xW9@db/x",
+                "SCRAPERSKY_SYSTEM_DATABASE_URL": "postgresql://system:kZ8s%2D3vQ1xW9@db/x",
+            },
+            "the same",
+        ),
     ],
 )
 @pytest.mark.parametrize("name", ["production", "staging", "PRODUCTION"])
 def test_production_and_whatever_is_not_known_refuses_what_is_weak(load, environment, complaint, name):
-    with pytest.raises(ConfigurationError, match=complaint):
+    with pytest.raises(ConfigurationError, match=complaint) as refused:
         load(SCRAPERSKY_ENVIRONMENT=name, **environment)
+    assert not [value for key, value in environment.items() if "_URL" not in key and value in refused.value.detail]
 
 
 def test_production_with_servers_of_its_own_and_a_strong_key_starts(load):
+    passwords = {
+        "SCRAPERSKY_DATABASE_URL": "postgresql://app:Zm9vYmFyYmF6@db/x",
+        "SCRAPERSKY_SYSTEM_DATABASE_URL": "postgresql://system:9dLq-2vXw8@db/x",
+        "SCRAPERSKY_ADMIN_PASSWORD": "correct horse battery",
+        "SCRAPERSKY_METRICS_TOKEN": "0c5a8f21d7",
+    }
+    assert load(SCRAPERSKY_ENVIRONMENT="production", **{**EXTERNAL, **KEYED, **passwords}).is_production
     assert load(SCRAPERSKY_ENVIRONMENT="production", SCRAPERSKY_SECRET_KEY=STRONG, **EXTERNAL).is_production
 
 
