@@ -7,18 +7,25 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import log, points
 from app import settings as configuration
+from app.access import Rights
 from app.api import health, limits, metrics, openapi, pages, problems, requests, routers, security
 from app.api.core import KEY, Core
 from app.api.versions import VERSIONS
 from app.errors import ConfigurationError
 from app.queueing import TaskQueue
+from app.redis.cache import RedisCache
 from app.redis.queue import RedisTaskQueue
+from app.services import rbac as rbac_service
+from app.services import standing
 from app.services.accounts import AccountService
+from app.services.caching import Tiered, TtlCache
 from app.services.features import Features
 from app.services.passwords import Passwords
 from app.services.rbac import RBACService
-from app.services.standing import Standings
+from app.services.standing import Holder, Standings
 from app.settings import Settings
+from app.stack import signing
+from app.stack.signing import SigningKeys
 from app.unit_of_work import Database
 
 COMMON = (health.router, metrics.router, openapi.router)
@@ -44,7 +51,8 @@ def create_app(
     if app.debug and settings.is_production:
         raise ConfigurationError("FLASK_DEBUG is set: never in production")
     _routing(app, settings)
-    rbac = RBACService(database)
+    keys = signing.of(settings)
+    rbac, standings = _standings(settings, database, keys)
     app.extensions[KEY] = parts = Core(
         settings=settings,
         database=database,
@@ -53,7 +61,7 @@ def create_app(
             database,
             settings,
             passwords=passwords or Passwords.beside(settings.api_threads),
-            standings=Standings(database, rbac),
+            standings=standings,
         ),
         rbac=rbac,
         features=Features(database),
@@ -61,7 +69,7 @@ def create_app(
     requests.install(app, max_json_bytes=settings.max_json_bytes)
     metrics.install(app, parts)
     limiter = limits.install(app, settings)
-    security.install(app, settings)
+    security.install(app, settings, keys)
     api = openapi.install(app)
     problems.install(app)
     for router in COMMON:
@@ -83,6 +91,40 @@ def _routing(app: Flask, settings: Settings) -> None:
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+
+
+def _standings(settings: Settings, database: Database, keys: SigningKeys) -> tuple[RBACService, Standings]:
+    """Who a caller is, remembered in Redis where there is one, and for a moment in this process before it."""
+    if settings.redis_url is None:
+        rbac = RBACService(database)
+        return rbac, Standings(database, rbac)
+    url = settings.redis_url.get_secret_value()
+
+    def seal() -> bytes:
+        return keys.newest().secret.encode()
+
+    shared_rights = RedisCache[rbac_service.RightsKey, Rights](
+        url,
+        prefix="cached:rights:1:",
+        seconds=standing.SHARED_SECONDS,
+        dump=rbac_service.to_json,
+        load=rbac_service.from_json,
+        name=rbac_service.name,
+        tags=rbac_service.tags,
+        seal=seal,
+    )
+    own_rights = TtlCache[rbac_service.RightsKey, Rights](seconds=standing.OWN_SECONDS, tags=rbac_service.tags)
+    shared_holders = RedisCache[str, Holder](
+        url,
+        prefix="cached:holder:1:",
+        seconds=standing.SHARED_SECONDS,
+        dump=standing.to_json,
+        load=standing.from_json,
+        seal=seal,
+    )
+    own_holders = TtlCache[str, Holder](seconds=standing.OWN_SECONDS)
+    rbac = RBACService(database, cache=Tiered(own_rights, shared_rights))
+    return rbac, Standings(database, rbac, Tiered(own_holders, shared_holders))
 
 
 def _queue(settings: Settings) -> TaskQueue:

@@ -31,6 +31,7 @@ SAMPLE = re.compile(
 )
 MIN_SECRET_BYTES = 32
 MIN_PASSWORD_BYTES = 8
+MAX_ACCESS_TOKEN_SECONDS = 900
 
 
 class ConnectTo(NamedTuple):
@@ -102,14 +103,18 @@ class Settings(BaseSettings):
     # Who may come in
     admin_email: str = Field("admin@example.com", description="the first administrator, created at start if absent")
     admin_password: SecretStr | None = Field(None, description="its password; unset = generated and printed once")
-    secret_key: SecretStr | None = Field(None, description="signs tokens; unset = generated under the data directory")
+    secret_key: SecretStr | None = Field(None, description="signs tokens; unset = see `SIGNING_KEYS_FILE`")
     secret_key_previous: SecretStr | None = Field(
         None, description="the key before the last rotation: signs nothing, still checks"
+    )
+    signing_keys_file: Path | None = Field(
+        None,
+        description="keys that `manage.py rotate-keys` writes, looked at again while running, in place of `SECRET_KEY`; with neither set, generated under the data directory",
     )
     trusted_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="names the API answers to, comma-separated, `.example.com` = all below; unset = any"
     )
-    access_token_seconds: int = Field(900, ge=5, le=900, description="lifetime of an access token")
+    access_token_seconds: int = Field(900, ge=5, le=MAX_ACCESS_TOKEN_SECONDS, description="lifetime of an access token")
     refresh_token_seconds: int = Field(30 * 86400, ge=60, description="lifetime of a session without use")
     login_rate: str = Field("10/minute", description="sign-ins per account and per address")
     request_rate: str = Field("6000/minute", description="requests per caller")
@@ -247,6 +252,12 @@ class Settings(BaseSettings):
         if any(urls) and not (self.database_url and self.system_database_url):
             raise ValueError(
                 "SCRAPERSKY_DATABASE_URL and SCRAPERSKY_SYSTEM_DATABASE_URL go together: one URL a database role"
+            )
+        if self.secret_key_previous is not None and self.secret_key is None:
+            raise ValueError("SCRAPERSKY_SECRET_KEY_PREVIOUS is nothing without SCRAPERSKY_SECRET_KEY")
+        if self.signing_keys_file is not None and self.secret_key is not None:
+            raise ValueError(
+                "SCRAPERSKY_SIGNING_KEYS_FILE and SCRAPERSKY_SECRET_KEY say the same thing: set one of them"
             )
         if self.is_production and not self.allow_embedded and not (self.database_url and self.redis_url):
             raise ValueError(

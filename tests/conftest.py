@@ -26,6 +26,7 @@ from app.api.security import access_token
 from app.factory import create_app
 from app.repositories import schema
 from app.services.accounts import Grant
+from app.services.credentials import KEY_PREFIX
 from app.services.passwords import Passwords
 from app.settings import Settings
 from app.stack import servers
@@ -41,6 +42,7 @@ if os.environ.get("CI"):
 
 
 PASSWORD = "correct horse battery"
+SECRET = "the tests' own signing key, of many bytes"
 NOWHERE = "redis://127.0.0.1:1/0"
 _numbers = count(1)
 
@@ -81,12 +83,14 @@ def settings(postgres_server: Servers, superuser: psycopg.Connection[Any], tmp_p
         field: SecretStr(_revealed(getattr(postgres_server.settings, field)).rsplit("/", 1)[0] + f"/{name}")
         for field in URL_FIELDS.values()
     }
-    yield postgres_server.settings.model_copy(update={**urls, "redis_url": None, "data_dir": tmp_path / "var"})
+    own = {"redis_url": None, "data_dir": tmp_path / "var", "secret_key": SecretStr(SECRET), "signing_keys_file": None}
+    yield postgres_server.settings.model_copy(update={**urls, **own})
     audited = _audited(_plain(postgres_server.superuser_url() or "").rsplit("/", 1)[0] + f"/{name}")
     superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    # Whatever the test did: nobody reads a password or a hash of one out of the trail.
+    # Whatever the test did: nobody reads a password, a hash of one or an API key out of the trail.
     assert PASSWORD not in audited
     assert "$argon2" not in audited
+    assert KEY_PREFIX not in audited
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ any body is read. A view that slipped through unmarked is denied.
 
 from __future__ import annotations
 
-import hashlib
+import base64
+import binascii
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -30,14 +31,17 @@ from app.api.core import Core, core
 from app.errors import AuthenticationFailed, ConfigurationError, PermissionDenied
 from app.services.accounts import Grant
 from app.services.credentials import Claims, Credential, PresentedKey
-from app.settings import Settings, check_secret
+from app.settings import MAX_ACCESS_TOKEN_SECONDS, Settings
+from app.stack.signing import SigningKeys
 
 ALGORITHM = "HS256"
 ISSUER = "scrapersky"
 AUDIENCE = "scrapersky-api"
-REQUIRED_CLAIMS = ("exp", "iat", "jti", "sub", "type", "aud", "iss", "sid", "tid", "ver")
-MAX_LIFETIME = 900
+REQUIRED_CLAIMS = frozenset({"exp", "iat", "jti", "sub", "type", "aud", "iss", "sid", "tid", "ver"})
+HEADER = frozenset({"alg", "typ", "kid"})  # no key, no address of one, no `crit`
+MAX_TOKEN = 4_096  # characters; ours have some 600
 API_KEY_HEADER = "X-API-Key"
+KEYS = "scrapersky-signing-keys"
 MARK = "access"  # the key in `_apidoc`, which flask-smorest's decorators carry along and its documents are made from
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -121,13 +125,8 @@ def check_declared(app: Flask) -> None:
         raise ConfigurationError(f"no @requires, @authenticated or @public on {', '.join(silent)}")
 
 
-def install(app: Flask, settings: Settings) -> None:
-    """Tokens and the guard. Call after everything that must run before a caller is known.
-
-    :raises ConfigurationError: a signing key is missing or weak
-    """
-    keys = _keys(settings)
-    newest = next(iter(keys))
+def install(app: Flask, settings: Settings, keys: SigningKeys) -> None:
+    """Tokens and the guard. Call after everything that must run before a caller is known."""
     app.config.update(
         JWT_ALGORITHM=ALGORITHM,
         JWT_DECODE_ALGORITHMS=[ALGORITHM],
@@ -137,37 +136,41 @@ def install(app: Flask, settings: Settings) -> None:
         JWT_ENCODE_AUDIENCE=AUDIENCE,
         JWT_DECODE_AUDIENCE=AUDIENCE,
         JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=settings.access_token_seconds),
-        JWT_SECRET_KEY=keys[newest],
     )
+    app.extensions[KEYS] = keys
     manager = JWTManager(app)
-    manager.encode_key_loader(lambda _identity: keys[newest])
-    manager.additional_headers_loader(lambda _identity: {"kid": newest})
+    manager.encode_key_loader(lambda _identity: g.signing_key.secret)
 
     @manager.decode_key_loader
     def _key(header: dict[str, Any], unverified: dict[str, Any]) -> str:
         # The library fills in a missing `type`, `jti` and `exp`: ask before it does.
-        missing = [claim for claim in REQUIRED_CLAIMS if unverified.get(claim) is None]
-        if missing or header.get("kid") not in keys:
-            raise AuthenticationFailed("the token is incomplete or signed with a key that is not in use")
-        return keys[header["kid"]]
+        if not _well_formed(header, unverified):
+            raise AuthenticationFailed("the token is not one of ours")
+        secret = keys.find(header["kid"])
+        if secret is None:
+            raise AuthenticationFailed("the token is signed with a key that is not in use")
+        return secret
 
     app.before_request(_guard)
 
 
 def access_token(grant: Grant) -> str:
+    keys: SigningKeys = current_app.extensions[KEYS]
+    g.signing_key = keys.newest()  # the id in the header must be that of the key, whatever is rotated meanwhile
     claims = grant.claims
     return str(
         create_access_token(
             str(claims.user_id),
             additional_claims={"sid": str(claims.session_id), "tid": str(claims.tenant_id), "ver": claims.version},
+            additional_headers={"kid": g.signing_key.id},
         )
     )
 
 
 def bearer() -> str | None:
-    """The token of `Authorization: Bearer …`; None when there is no such header."""
+    """The token of `Authorization: Bearer …`, the scheme spelt so; None when there is no such header."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+    return token.strip() if scheme == "Bearer" and token.strip() else None
 
 
 def claims_sent() -> Claims | None:
@@ -255,32 +258,55 @@ def _key_sent() -> PresentedKey | None:
 
 
 def _claims(token: str) -> Claims:
+    if len(token) > MAX_TOKEN or not all(map(_is_canonical, token.split("."))):
+        raise AuthenticationFailed("this is not an access token")
     try:
         raw = decode_token(token)
-        lifetime = raw["exp"] - raw["iat"]
-        if raw["type"] != "access" or not 0 < lifetime <= MAX_LIFETIME or type(raw["ver"]) is not int:
-            raise AuthenticationFailed("this is not an access token")
         return Claims(
             user_id=UUID(raw["sub"]),
             tenant_id=UUID(raw["tid"]),
             session_id=UUID(raw["sid"]),
             version=raw["ver"],
         )
-    except (PyJWTError, JWTExtendedException, ValueError, TypeError, AttributeError) as error:
+    # RecursionError: JSON that nests deeper than Python calls.
+    except (PyJWTError, JWTExtendedException, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise AuthenticationFailed("the access token is expired or not valid") from error
 
 
-def _keys(settings: Settings) -> dict[str, str]:
-    """Signing keys by id, the one that signs first; older ones only check, until their last token has expired."""
-    found = [key.get_secret_value() for key in (settings.secret_key, settings.secret_key_previous) if key is not None]
-    if settings.secret_key is None:
-        raise ConfigurationError("SCRAPERSKY_SECRET_KEY is missing")
-    for key in found:
-        try:
-            check_secret(key)
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
-    return {hashlib.sha256(key.encode()).hexdigest()[:16]: key for key in found}
+def _is_canonical(segment: str) -> bool:
+    """Base64 in the one way that we write it. The library skips what is no Base64: many texts were one token.
+
+    >>> _is_canonical("YQ"), _is_canonical("YR"), _is_canonical("YQ=="), _is_canonical("Y!Q"), _is_canonical("")
+    (True, False, False, False, False)
+    """
+    try:
+        data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except (ValueError, binascii.Error):
+        return False
+    return segment != "" and base64.urlsafe_b64encode(data).rstrip(b"=").decode() == segment
+
+
+def _well_formed(header: dict[str, Any], claims: dict[str, Any]) -> bool:
+    """Whether a token says what ours say, in our way, with nothing more in its header. Who signed it, comes later."""
+    if header.keys() != HEADER or not isinstance(header["kid"], str) or not claims.keys() >= REQUIRED_CLAIMS:
+        return False
+    if any(type(claims[name]) is not int for name in ("exp", "iat", "ver")) or type(claims.get("nbf", 0)) is not int:
+        return False
+    return (
+        claims["type"] == "access"
+        and claims["aud"] == AUDIENCE
+        and 0 < claims["exp"] - claims["iat"] <= MAX_ACCESS_TOKEN_SECONDS
+        and isinstance(claims["jti"], str)
+        and all(_is_id(claims[name]) for name in ("sub", "sid", "tid"))
+    )
+
+
+def _is_id(value: object) -> bool:
+    """An id in the one way that we write it: UUID() takes braces, blanks and underscores too."""
+    try:
+        return isinstance(value, str) and str(UUID(value)) == value
+    except ValueError:
+        return False
 
 
 def _mark(access: Access) -> Callable[[View], View]:

@@ -38,7 +38,10 @@ from app.stack.server import free_port
 EXAMPLES = ROOT / "examples"
 SHOWN = 50  # rows of the table
 # The demo is its own world: nothing of it may touch servers that the environment or .env names.
-ALONE = ("database_url", "system_database_url", "owner_database_url", "redis_url", "admin_password", "secret_key")
+ALONE = (
+    "database_url", "system_database_url", "owner_database_url", "redis_url", "admin_password",
+    "secret_key", "secret_key_previous", "signing_keys_file",
+)  # fmt: skip
 
 # Nothing here scans single domains, and nobody wants to wait a second for the dispatcher's next round.
 BRISK = {"single_concurrency": "0", "upkeep_seconds": "0.2"}

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pydantic import SecretStr
-
 from app.errors import ConfigurationError
 from app.settings import Settings
-from app.stack import secrets, servers
+from app.stack import servers, signing
 
 
 def running(settings: Settings) -> Settings:
@@ -18,7 +16,7 @@ def running(settings: Settings) -> Settings:
     :raises ConfigurationError: neither set nor started by `manage.py up`
     """
     if settings.database_url and settings.redis_url:
-        return _with_secret_key(settings)
+        return signing.with_keys(settings)
     found = servers.attach(settings)
     if found is None:
         raise ConfigurationError(
@@ -32,16 +30,9 @@ def running(settings: Settings) -> Settings:
 def reachable(settings: Settings) -> Iterator[Settings]:
     """As `running`; where nothing runs, embedded servers are started and, at the end, stopped."""
     external = settings.database_url and settings.redis_url
-    found = _with_secret_key(settings) if external else servers.attach(settings)
+    found = signing.with_keys(settings) if external else servers.attach(settings)
     if found is not None:
         yield found
         return
     with servers.start(settings) as started:
         yield started.settings
-
-
-def _with_secret_key(settings: Settings) -> Settings:
-    if settings.secret_key is not None:
-        return settings
-    key = SecretStr(secrets.load_or_create(settings).secret_key)
-    return settings.model_copy(update={"secret_key": key})

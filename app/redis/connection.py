@@ -7,17 +7,17 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 # A dead broker must cost a request a moment, not its deadline.
-CONNECT_SECONDS = 2.0
 SOCKET_SECONDS = 2.0
 
 RedisError, RedisTimeout = redis.RedisError, redis.TimeoutError
 
 
-def connect(url: str, *, max_connections: int = 64) -> redis.Redis:
+def connect(url: str, *, max_connections: int = 64, seconds: float = SOCKET_SECONDS) -> redis.Redis:
+    """:param seconds: for a connection, and for an answer"""
     return redis.Redis.from_url(
         url,
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=SOCKET_SECONDS,
+        socket_connect_timeout=seconds,
+        socket_timeout=seconds,
         socket_keepalive=True,
         health_check_interval=10,
         max_connections=max_connections,

@@ -15,7 +15,7 @@ from app.redis.queue import opened
 CHUNK = 1_000
 FORGET_SECONDS = 120
 WITHOUT_END = ("_kombu.binding",)  # which queues there are: a set a name, as many as there are queues
-OUR_PREFIXES, OUR_SUFFIX = ("polite:", "LIMITS:"), ".reply.celery.pidbox"
+OUR_PREFIXES, OUR_SUFFIX = ("polite:", "LIMITS:", "cached:"), ".reply.celery.pidbox"
 
 
 class Waiting(NamedTuple):

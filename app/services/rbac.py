@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from dataclasses import asdict
+from typing import Any
 from uuid import UUID
 
 from app.access import Rights
@@ -69,6 +71,29 @@ class RBACService:
     def forget_tenant(self, tenant: UUID) -> None:
         """The same, for all of its members."""
         self._cache.drop_tagged(f"tenant:{tenant}")
+
+
+def name(key: RightsKey) -> str:
+    return f"{key[0]}:{key[1]}"
+
+
+def to_json(rights: Rights) -> dict[str, Any]:
+    """For a cache outside of this process.
+
+    >>> rights = Rights(
+    ...     email="a@example.com", version=3, active=True, suspended=False,
+    ...     roles=frozenset({"viewer"}), permissions=frozenset({"job:read"}),
+    ... )
+    >>> from_json(to_json(rights)) == rights
+    True
+    """
+    return {**asdict(rights), "roles": sorted(rights.roles), "permissions": sorted(rights.permissions)}
+
+
+def from_json(value: dict[str, Any]) -> Rights:
+    """:raises KeyError, TypeError: not what `to_json` wrote"""
+    sets = {name: frozenset(value[name]) for name in ("roles", "permissions")}
+    return Rights(**{**value, **sets})
 
 
 def _rights(member: Membership) -> Rights:

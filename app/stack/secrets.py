@@ -39,7 +39,7 @@ def load_or_create(settings: Settings) -> Secrets:
     """
     try:
         make_private(settings.data_dir)
-        with _alone_in(settings.data_dir):
+        with alone_in(settings.data_dir):
             return _load_or_create(settings.data_dir / FILE)
     except OSError as error:
         raise StackError(f"secrets under {settings.data_dir} cannot be kept: {error.strerror or error}") from error
@@ -88,7 +88,7 @@ def _read(path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _alone_in(directory: Path) -> Iterator[None]:
+def alone_in(directory: Path) -> Iterator[None]:
     descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from app.errors import StackError
 from app.settings import Settings
-from app.stack import secrets
+from app.stack import secrets, signing
 from app.stack.postgres import Postgres
 from app.stack.secrets import make_private, write_private
 from app.stack.valkey import Valkey
@@ -50,7 +50,7 @@ class Servers:
                 self.valkey = Valkey(directory, kept, durable=durable)
                 undo.callback(self.valkey.stop)
                 self.valkey.start()
-            self.settings = _resolved(settings, self._found(kept.secret_key))
+            self.settings = signing.with_keys(_resolved(settings, self._found()))
             write_private(self._state, json.dumps({"pid": os.getpid(), "environment": self.environment()}))
             undo.callback(self._state.unlink, missing_ok=True)
             self._undo = undo.pop_all()
@@ -82,8 +82,8 @@ class Servers:
     ) -> None:
         self.stop()
 
-    def _found(self, secret_key: str) -> dict[str, str]:
-        found = {"secret_key": secret_key}
+    def _found(self) -> dict[str, str]:
+        found: dict[str, str] = {}
         if self.postgres:
             found["database_url"] = self.postgres.url("app")
             found["system_database_url"] = self.postgres.url("system")
@@ -114,7 +114,7 @@ def attach(settings: Settings) -> Settings | None:
         return None  # it is about to start, or to stop
     prefix = "SCRAPERSKY_"
     found = {name.removeprefix(prefix).lower(): value for name, value in state["environment"].items()}
-    return _resolved(settings, found)
+    return signing.with_keys(_resolved(settings, found))
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -124,6 +124,8 @@ def environment(settings: Settings) -> dict[str, str]:
         value: SecretStr | None = getattr(settings, name)
         if value is not None:
             shown[f"SCRAPERSKY_{name.upper()}"] = value.get_secret_value()
+    if settings.signing_keys_file is not None:
+        shown["SCRAPERSKY_SIGNING_KEYS_FILE"] = str(settings.signing_keys_file.absolute())
     if settings.allow_embedded:
         shown["SCRAPERSKY_ALLOW_EMBEDDED"] = "true"
     return shown
@@ -132,6 +134,8 @@ def environment(settings: Settings) -> dict[str, str]:
 def _resolved(settings: Settings, found: dict[str, str]) -> Settings:
     """The settings with their gaps filled: what was set explicitly stays."""
     gaps = {name for name in SECRET_FIELDS if getattr(settings, name) is None}
+    if settings.signing_keys_file is not None:
+        gaps.discard("secret_key")
     update: dict[str, object] = {name: SecretStr(found[name]) for name in gaps if name in found}
     return settings.model_copy(update={**update, "data_dir": settings.data_dir.absolute()})
 

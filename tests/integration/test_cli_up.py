@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -158,6 +159,37 @@ def test_submit_speaks_in_the_apis_words(stack, home):
 
 
 @pytest.mark.parametrize("path", ["/", "/tasks", "/workers", "/broker", "/api/tasks", "/api/workers"])
+def key_of(stack: Stack) -> str:
+    head = stack.token.split(".")[0]
+    return str(json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))["kid"])
+
+
+def test_keys_are_rotated_under_a_running_api(stack: Stack, home: Path):
+    old = stack.token, key_of(stack)
+    told = manage(stack, home, "rotate-keys")
+    assert told.returncode == 0, told.stderr
+    fresh = told.stdout.strip()
+
+    def signs() -> bool:
+        stack.sign_in()
+        return key_of(stack) == fresh
+
+    until(signs, seconds=20, what="tokens are signed with the new key")
+    assert requests.get(f"{stack.url}/api/v2/auth/me", headers=bearer(old[0]), timeout=10).status_code == 200
+    assert manage(stack, home, "rotate-keys", "--revoke").returncode == 0
+    until(
+        lambda: requests.get(f"{stack.url}/api/v2/auth/me", headers=bearer(old[0]), timeout=10).status_code == 401,
+        seconds=20,
+        what="the old key counts no longer",
+    )
+    stack.sign_in()
+    assert key_of(stack) not in {old[1], fresh}
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
 def test_flower_lets_nobody_in_without_the_password(flower, flower_url, path):
     assert requests.get(f"{flower_url}{path}", timeout=10).status_code == 401
     assert requests.get(f"{flower_url}{path}", auth=("admin", "admin"), timeout=10).status_code == 401

@@ -172,7 +172,7 @@ def test_nothing_under_the_data_directory_is_open_to_others(stack):
     directory = stack.settings.data_dir
     files = [path for path in directory.iterdir() if path.is_file()]
     assert directory.stat().st_mode & 0o077 == 0
-    assert {path.name for path in files} == {"secrets.json", "stack.json", "stack.lock"}
+    assert {path.name for path in files} == {"secrets.json", "signing-keys.json", "stack.json", "stack.lock"}
     assert all(path.stat().st_mode & 0o077 == 0 for path in files)
 
 
