@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 from uuid import UUID
@@ -42,6 +43,7 @@ FEATURES: dict[str, str] = {
 
 PLATFORM_PERMISSIONS = frozenset(_PLATFORM_ADMIN)
 TENANT_PERMISSIONS = PERMISSIONS - PLATFORM_PERMISSIONS  # what a tenant's own roles may hold
+ADMINISTRATOR_ROLES = frozenset({"tenant_admin", "platform_admin"})  # of which the last holder stays
 READ_ONLY = frozenset(_VIEWER)  # what break-glass shows of a tenant
 # Who holds one of these can give rights, to others or to herself: for people who have signed in, not for an API key.
 PERSONAL = frozenset(
@@ -113,3 +115,12 @@ class Actor:
         """
         if not any(map(self.may, permissions)):
             raise PermissionDenied(f"this needs the permission {' or '.join(permissions)}")
+
+    def require_all(self, permissions: Iterable[str]) -> None:
+        """Nobody hands out, or takes away, what she does not hold.
+
+        :raises PermissionDenied: naming what is missing
+        """
+        missing = sorted(set(permissions) - self.permissions)
+        if missing:
+            raise PermissionDenied(f"this is above your own roles: it carries {', '.join(missing)}")

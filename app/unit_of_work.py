@@ -38,10 +38,11 @@ from app.repositories.idempotency import IdempotencyKeys
 from app.repositories.inventory import Inventory
 from app.repositories.invitations import Invitations, Invited
 from app.repositories.jobs import Jobs
-from app.repositories.members import Members
+from app.repositories.members import Members, Memberships
 from app.repositories.pages import Pages
 from app.repositories.people import People
 from app.repositories.queue import Queue
+from app.repositories.roles import Roles
 from app.repositories.sessions import Sessions
 from app.repositories.tenants import Tenants
 from app.settings import PoolSettings, Settings
@@ -84,8 +85,10 @@ class TenantUnit(_Unit):
         self.invitations = Invitations(session, tenant_id)
         self.jobs = Jobs(session, tenant_id)
         self.members = Members(session, tenant_id)
+        self.memberships = Memberships(session, tenant_id)
         self.pages = Pages(session, tenant_id)
         self.tenants = Tenants(session, tenant_id)
+        self.roles = Roles(session, tenant_id)
         self.sessions = Sessions(session, tenant_id)
 
 
@@ -105,6 +108,12 @@ class SystemUnit(_Unit):
         self.sessions = Sessions(session, None)
         self.sign_in = SignIn(session)
         self.tenants = Tenants(session, None)
+
+    def memberships(self, tenant_id: UUID) -> Memberships:
+        return Memberships(self.session, tenant_id)
+
+    def roles(self, tenant_id: UUID) -> Roles:
+        return Roles(self.session, tenant_id)
 
 
 class Database:

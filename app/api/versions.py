@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from app.api import v1
 from app.api.routers import Router
-from app.api.v2 import audit_events, auth, batches, domains, features, jobs, queue, scans, sessions, tenants, users
+from app.api.v2 import (
+    audit_events,
+    auth,
+    batches,
+    domains,
+    features,
+    jobs,
+    queue,
+    roles,
+    scans,
+    sessions,
+    tenants,
+    users,
+)
 
 VERSIONS: dict[str, tuple[Router, ...]] = {
     "v1": (v1.router,),
@@ -18,6 +31,8 @@ VERSIONS: dict[str, tuple[Router, ...]] = {
         tenants.router,
         features.router,
         users.router,
+        roles.router,
+        roles.permissions_router,
         audit_events.router,
         sessions.router,
     ),

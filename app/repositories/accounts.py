@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session as DbSession
 
 from models import Permission, Role, RolePermission, Session, Tenant, User, UserRole
 
+ADMINISTRATORS = 0x5C0A  # the advisory lock of whoever makes the first or might unmake the last
+
 
 @dataclass(frozen=True, slots=True)
 class Membership:
@@ -133,7 +135,7 @@ class SignIn:
 
     def lock_bootstrap(self) -> None:
         """Two starting processes must not create two administrators."""
-        self._session.execute(sa.select(sa.func.pg_advisory_xact_lock(0x5C0A)))
+        self._session.execute(sa.select(sa.func.pg_advisory_xact_lock(ADMINISTRATORS)))
 
 
 class Accounts:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
 from uuid import UUID
 
 from app.access import Actor
 from app.errors import NotFound
 from app.repositories.keyset import PageOf
 from app.repositories.members import Member
+from app.services.rbac import EVERYBODY
 from app.unit_of_work import Database
-
-SEES_ALL: Final = "platform:users"
 
 
 class MemberService:
@@ -20,12 +18,12 @@ class MemberService:
 
     def get(self, actor: Actor, user: UUID) -> Member:
         """:raises NotFound: there is nobody of that id whom the caller may see"""
-        with self._database.system() if actor.may(SEES_ALL) else self._database.for_tenant(actor.tenant_id) as uow:
+        with self._database.system() if actor.may(EVERYBODY) else self._database.for_tenant(actor.tenant_id) as uow:
             found = uow.members.get(user)
         if found is None:
             raise NotFound
         return found
 
     def listing(self, actor: Actor, *, limit: int, cursor: str | None, email: str | None) -> PageOf[Member]:
-        with self._database.system() if actor.may(SEES_ALL) else self._database.for_tenant(actor.tenant_id) as uow:
+        with self._database.system() if actor.may(EVERYBODY) else self._database.for_tenant(actor.tenant_id) as uow:
             return uow.members.listing(limit=limit, cursor=cursor, email=email)

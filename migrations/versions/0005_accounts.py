@@ -52,7 +52,7 @@ OF_THE_PLATFORM = "EXISTS (SELECT FROM permissions p WHERE p.id = role_permissio
 
 
 def _lent(table: str) -> str:
-    """Nobody inside a tenant makes a platform administrator, nor lends another tenant's role."""
+    """Nobody inside a tenant makes or unmakes a platform administrator, nor lends another tenant's role."""
     mine = f"r.{OWN} OR (r.tenant_id IS NULL AND r.name <> 'platform_admin')"
     return f"EXISTS (SELECT FROM roles r WHERE r.id = {table}.role_id AND ({mine}))"
 
@@ -63,7 +63,7 @@ FOR_ANYBODY = ("USAGE ON SCHEMA public", "EXECUTE ON ALL FUNCTIONS IN SCHEMA pub
 RESTRICTIONS = {
     "roles": {"UPDATE": OWN, "DELETE": OWN},
     "role_permissions": {"INSERT": f"{OWN_ROLE} AND NOT {OF_THE_PLATFORM}", "DELETE": OWN_ROLE},
-    "user_roles": {"INSERT": _lent("user_roles")},
+    "user_roles": {"INSERT": _lent("user_roles"), "DELETE": _lent("user_roles")},
     "invitations": {"INSERT": _lent("invitations")},
 }
 

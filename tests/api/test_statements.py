@@ -51,6 +51,6 @@ def test_the_service_asks_once_and_again_when_it_was_told_to_forget(app, tenant_
         rbac.check_permission(user, "job:run", tenant_id)
         rbac.permissions_of(user, tenant_id)
     assert len(statements) == 1
-    rbac.forget(user, tenant_id)
+    rbac.forget_user(user)
     rbac.check_permission(user, "job:run", tenant_id)
     assert len(statements) == 2
