@@ -104,10 +104,23 @@ class FeatureDisabled(PermissionDenied):
     code = "feature_disabled"
 
 
+class Excess(NamedTuple):
+    """What was asked beyond a quota: at least, where a list was not read to its end. `used` None: it is of one list."""
+
+    quota: str
+    limit: int
+    used: int | None
+    asked: int
+
+
 class QuotaExceeded(PermissionDenied):
     """Your tenant has all it may have of this."""
 
     code = "quota_exceeded"
+
+    def __init__(self, detail: str | None = None, *, excess: Excess | None = None) -> None:
+        super().__init__(detail)
+        self.excess = excess
 
 
 class NotFound(ScraperSkyError):

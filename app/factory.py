@@ -21,6 +21,7 @@ from app.services.accounts import AccountService
 from app.services.caching import Tiered, TtlCache
 from app.services.features import Features
 from app.services.passwords import Passwords
+from app.services.quotas import Quotas
 from app.services.rbac import RBACService
 from app.services.standing import Holder, Standings
 from app.settings import Settings
@@ -65,6 +66,7 @@ def create_app(
         ),
         rbac=rbac,
         features=Features(database),
+        quotas=Quotas(database, settings),
     )
     requests.install(app, max_json_bytes=settings.max_json_bytes)
     metrics.install(app, parts)

@@ -32,6 +32,8 @@ SAMPLE = re.compile(
 MIN_SECRET_BYTES = 32
 MIN_PASSWORD_BYTES = 8
 MAX_ACCESS_TOKEN_SECONDS = 900
+_RATE = r"\s*[1-9]\d{0,8}\s*(?:/|per)\s*(?:[1-9]\d{0,3}\s*)?(?:second|minute|hour|day|month|year)s?\s*"
+RATES = re.compile(rf"{_RATE}(?:[;,|]{_RATE})*", re.ASCII | re.IGNORECASE)
 
 
 class ConnectTo(NamedTuple):
@@ -118,6 +120,7 @@ class Settings(BaseSettings):
     refresh_token_seconds: int = Field(30 * 86400, ge=60, description="lifetime of a session without use")
     login_rate: str = Field("10/minute", description="sign-ins per account and per address")
     request_rate: str = Field("6000/minute", description="requests per caller")
+    tenant_rate: str = Field("12000/minute", description="requests of all callers in one tenant")
 
     # What may be fetched
     allowed_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
@@ -195,6 +198,16 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(256 << 20, ge=1024, description="bytes of one upload")
     max_json_bytes: int = Field(16 << 20, ge=1024, description="bytes of one JSON body")
 
+    # Limits of each tenant, unless it has its own
+    tenant_batch_domains: int | None = Field(
+        None, ge=1, description="lines of one batch; unset = no limit but the above"
+    )
+    tenant_open_jobs: int | None = Field(None, ge=1, description="jobs that have not ended; unset = no limit")
+    tenant_urls: int | None = Field(None, ge=1, description="URLs kept; unset = no limit")
+    tenant_host_requests: int | None = Field(
+        None, ge=1, le=64, description="requests at a time to one host; unset = what `HOST_CONCURRENCY` leaves"
+    )
+
     # Database connections
     database_pool_size: int | None = Field(
         None, ge=1, le=500, description="connections kept per process; unset = by environment"
@@ -238,6 +251,14 @@ class Settings(BaseSettings):
     @classmethod
     def _hosts(cls, value: object) -> object:
         return tuple(h.strip() for h in value.split(",") if h.strip()) if isinstance(value, str) else value
+
+    @field_validator("login_rate", "request_rate", "tenant_rate")
+    @classmethod
+    def _rates(cls, value: str) -> str:
+        # The limiter would log a rate it cannot read, and limit nothing.
+        if not RATES.fullmatch(value):
+            raise ValueError("say how many in which time, as `10/minute`, or several such with `;` between")
+        return value
 
     @field_validator("connect_to", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from flask import current_app
 from app.queueing import TaskQueue
 from app.services.accounts import AccountService
 from app.services.features import Features
+from app.services.quotas import Quotas
 from app.services.rbac import RBACService
 from app.settings import Settings
 from app.unit_of_work import Database
@@ -25,6 +26,7 @@ class Core:
     accounts: AccountService
     rbac: RBACService
     features: Features
+    quotas: Quotas
 
 
 def core() -> Core:

@@ -69,6 +69,7 @@ def problem(
     detail: str,
     fields: Iterable[FieldError] = (),
     headers: dict[str, str] | None = None,
+    excess: errors.Excess | None = None,
 ) -> Response:
     body: dict[str, Any] = {
         "type": f"{TYPE}{code}",
@@ -81,6 +82,8 @@ def problem(
     listed = [{"pointer": field.pointer, "detail": field.detail} for field in fields]
     if listed:
         body["errors"] = listed
+    if excess is not None:
+        body["excess"] = excess._asdict()
     return Response(current_app.json.dumps(body), status, headers, mimetype=MEDIA_TYPE)
 
 
@@ -102,6 +105,7 @@ def _ours(error: ScraperSkyError) -> Response:
         title=_title(type(error)),
         detail=error.detail,
         fields=error.errors if isinstance(error, InvalidInput) else (),
+        excess=error.excess if isinstance(error, errors.QuotaExceeded) else None,
         headers=headers,
     )
 

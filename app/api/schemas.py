@@ -21,6 +21,15 @@ class FieldErrorSchema(Schema):
     detail = ma.fields.String(required=True)
 
 
+class Excess(Schema):
+    quota = ma.fields.String(required=True, metadata={"description": "its name in /usage"})
+    limit = ma.fields.Integer(required=True)
+    used = ma.fields.Integer(required=True, allow_none=True)
+    asked = ma.fields.Integer(
+        required=True, metadata={"description": "beside what is used; at least, of a list that was not read to its end"}
+    )
+
+
 class Problem(Schema):
     """RFC 9457."""
 
@@ -31,3 +40,4 @@ class Problem(Schema):
     code = ma.fields.String(required=True, metadata={"description": "stable; for programs"})
     request_id = ma.fields.String(required=True)
     errors = ma.fields.List(ma.fields.Nested(FieldErrorSchema), metadata={"description": "what is wrong where"})
+    excess = ma.fields.Nested(Excess, metadata={"description": "with the code `quota_exceeded`"})

@@ -38,7 +38,7 @@ class Upload(NamedTuple):
 
 def submissions() -> Submissions:
     found = core()
-    return Submissions(found.database, found.queue, found.settings)
+    return Submissions(found.database, found.queue, found.settings, quotas=found.quotas, features=found.features)
 
 
 def once(route: str, body_hash: bytes | None = None) -> Once | None:

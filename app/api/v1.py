@@ -98,7 +98,7 @@ class BatchStatus(Schema):
 
 
 @router.route("/scrapersky", methods=["POST"])
-@requires("job:run")
+@requires("job:run", feature="sitemaps")
 @router.arguments(ScanBody)
 @router.response(200, ScanTaken)
 def scrape(body: dict[str, Any]) -> Response:
@@ -109,7 +109,7 @@ def scrape(body: dict[str, Any]) -> Response:
 
 
 @router.route("/batch", methods=["POST"])
-@requires("job:run")
+@requires("job:run", feature="sitemaps")
 @router.arguments(BatchBody)
 @router.response(200, BatchTaken)
 def scrape_batch(body: dict[str, Any]) -> Response:

@@ -16,6 +16,7 @@ from app.api.v2 import (
     scans,
     sessions,
     tenants,
+    usage,
     users,
 )
 
@@ -30,6 +31,7 @@ VERSIONS: dict[str, tuple[Router, ...]] = {
         queue.router,
         tenants.router,
         features.router,
+        usage.router,
         users.router,
         roles.router,
         roles.permissions_router,

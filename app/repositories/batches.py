@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -51,6 +51,13 @@ class Reject(NamedTuple):
     reason: str
     detail: str | None
     same_as: str | None
+
+
+class Landing(NamedTuple):
+    """What staged lines are about to become: jobs, so many of them of sites of which no URL is kept."""
+
+    jobs: int
+    new_sites: int
 
 
 class Survey(NamedTuple):
@@ -113,6 +120,11 @@ _ADD_JOBS = sa.text(f"""{_SEED}
     FROM seed, staged_lines s JOIN domains d ON d.tenant_id = :tenant AND d.host = s.host AND d.path = s.path
     ORDER BY s.line""")
 
+_LANDING = sa.text("""
+    SELECT count(*), count(*) FILTER (WHERE coalesce(d.url_count, 0) = 0)
+    FROM staged_lines s LEFT JOIN domains d ON d.tenant_id = :tenant AND d.host = s.host AND d.path = s.path
+    WHERE s.host IS NOT NULL""")
+
 _SURVEY = sa.text("""
     WITH told AS (
         SELECT host IS NULL AS invalid,
@@ -150,10 +162,18 @@ class Batches:
         self._session.flush()
         return batch
 
-    def land(self, batch: BatchJob, lines: Iterable[Line], *, max_attempts: int) -> None:
+    def land(
+        self,
+        batch: BatchJob,
+        lines: Iterable[Line],
+        *,
+        max_attempts: int,
+        admit: Callable[[Landing], None] | None = None,
+    ) -> None:
         """Turn lines into domains, jobs and rejects: COPY to a temporary table, then ordered set-based statements.
 
-        PostgreSQL refuses COPY straight into a table with row-level security. Fills the batch's totals.
+        PostgreSQL refuses COPY straight into a table with row-level security. Fills the batch's totals. `admit` may
+        raise, before the costly part.
         """
         self._allow_time()
         bulk.stage(self._session, _STAGE, "staged_lines", Line._fields, lines)
@@ -161,6 +181,8 @@ class Batches:
         self._session.execute(sa.text("ANALYZE staged_lines"))
         batch.rejected_invalid = bulk.affected(self._session, _REJECT_INVALID, key)
         batch.rejected_duplicates = bulk.affected(self._session, _REJECT_DUPLICATES, key)
+        if admit is not None:
+            admit(self.landing())
         bulk.affected(self._session, _ADD_DOMAINS, {"tenant": self._tenant_id})
         batch.total = bulk.affected(
             self._session, _ADD_JOBS, {**key, "max_attempts": max_attempts, "user": batch.created_by}
@@ -174,6 +196,10 @@ class Batches:
         count, valid, duplicates, invalid = self._session.execute(_SURVEY).one()
         rejects = self._session.execute(_SURVEY_REJECTS, {"shown": shown})
         return Survey(count, valid, duplicates, invalid, [Reject(*row) for row in rejects])
+
+    def landing(self) -> Landing:
+        """Of the lines staged in this transaction. After a survey doubled lines count as often as they stand."""
+        return Landing(*self._session.execute(_LANDING, {"tenant": self._tenant_id}).one())
 
     def get(self, batch_id: UUID) -> BatchView | None:
         views = self._views(sa.select(BatchJob).where(BatchJob.id == batch_id))

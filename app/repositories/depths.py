@@ -13,7 +13,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from models.states import CLAIMABLE_BATCHES, OPEN_BATCHES, sql_list
+from models.states import CLAIMABLE_BATCHES, OPEN_BATCHES, OPEN_JOBS, sql_list
 
 MOST_HOSTS = 100
 MOST_DELAYED = 10_000  # jobs in a host's cool-down that are looked at: those that wake first
@@ -121,6 +121,20 @@ _HOSTS = """
     GROUP BY d.host ORDER BY count(*) DESC, d.host LIMIT {most_hosts}"""
 
 
+# Sums of a few counts, and partial indexes.
+_OPEN_JOBS = sa.text(f"""
+    SELECT (SELECT coalesce(sum(c.n), 0) FROM batch_jobs b
+            JOIN batch_counts c ON c.tenant_id = b.tenant_id AND c.batch_id = b.id
+            WHERE b.tenant_id = :tenant AND b.status IN ({sql_list(OPEN_BATCHES)})
+              AND c.status IN ({sql_list(OPEN_JOBS)}))
+         + (SELECT count(*) FROM jobs WHERE tenant_id = :tenant AND batch_id IS NULL AND {_DUE})
+         + (SELECT count(*) FROM jobs WHERE tenant_id = :tenant AND batch_id IS NULL
+            AND status = 'pending' AND available_at IS NOT NULL)
+         + (SELECT count(*) FROM jobs WHERE tenant_id = :tenant AND batch_id IS NULL
+            AND status IN ('queued', 'running'))""")
+_TAKE_TURNS = sa.text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:tenant AS text), 5))")
+
+
 class Depths:
     """Of one tenant, or with None, which row-level security grants to the system role alone, of all."""
 
@@ -132,6 +146,13 @@ class Depths:
         """Those that have open jobs, the deepest first."""
         rows = self._session.execute(*self._bound(_TENANTS))
         return [TenantDepth(*row[:2], *map(int, row[2:7]), *row[7:]) for row in rows]
+
+    def open_jobs(self, *, in_turn: bool = False) -> int:
+        """The tenant's jobs that have not ended. `in_turn`: until this transaction ends, who asks so too waits."""
+        self._session.flush()
+        if in_turn:
+            self._session.execute(_TAKE_TURNS, {"tenant": str(self._tenant_id)})
+        return int(self._session.execute(_OPEN_JOBS, {"tenant": self._tenant_id}).scalar_one())
 
     def leases(self) -> list[Held]:
         return [Held(*row) for row in self._session.execute(*self._bound(_LEASES))]

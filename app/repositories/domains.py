@@ -52,6 +52,11 @@ class Domains:
             query = query.where(Domain.host.startswith(host.lower(), autoescape=True))
         return page(self._session.scalars(query).all(), limit, lambda d: (d.host, d.path))
 
+    def url_total(self) -> int:
+        """URLs kept of all domains, as of each one's newest finished scan."""
+        total = sa.select(sa.func.coalesce(sa.func.sum(Domain.url_count), 0)).where(Domain.tenant_id == self._tenant_id)
+        return int(self._session.execute(total).scalar_one())
+
     def learn_scheme(self, domain_id: UUID, scheme: str) -> None:
         self._change(domain_id, scheme=scheme)
 

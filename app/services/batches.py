@@ -13,6 +13,7 @@ from app.access import Actor
 from app.errors import Conflict, NotFound
 from app.repositories.batches import BatchView, Reject
 from app.repositories.keyset import PageOf
+from app.services.quotas import Quotas
 from app.unit_of_work import Database, TenantUnit
 from models import BatchJob
 from models.states import OPEN_BATCHES, BatchStatus, JobStatus
@@ -89,16 +90,18 @@ class Batches:
 
         return self._move(actor, batch_id, move)
 
-    def retry(self, actor: Actor, batch_id: UUID, *, what: RetryWhat) -> BatchView:
+    def retry(self, actor: Actor, batch_id: UUID, *, what: RetryWhat, quotas: Quotas) -> BatchView:
         """Give its failed (or cancelled) jobs a fresh start; a batch that had ended is open again.
 
         :raises NotFound: the tenant has no such batch
         :raises Conflict: it is being cancelled right now
+        :raises QuotaExceeded: the tenant would have more open jobs than it may have
         """
         with self._database.for_tenant(actor.tenant_id) as uow:
             batch = held_for_retry(uow, batch_id)
-            if uow.jobs.retry_of_batch(batch_id, RETRIED[what]):
+            if again := uow.jobs.retry_of_batch(batch_id, RETRIED[what]):
                 reopen(batch)
+                quotas.confirm(uow, quotas.allowed(uow), added=again)
             uow.commit()
         return self.get(actor, batch_id)
 

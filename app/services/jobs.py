@@ -12,6 +12,7 @@ from app.repositories.jobs import JobView
 from app.repositories.keyset import PageOf
 from app.repositories.pages import PageView
 from app.services import batches
+from app.services.quotas import Quotas
 from app.unit_of_work import Database, TenantUnit
 from models.states import QUARANTINE_AFTER, BatchStatus, JobStatus
 
@@ -72,11 +73,12 @@ class Jobs:
             uow.commit()
         return self.get(actor, job_id)
 
-    def retry(self, actor: Actor, key: JobKey) -> JobView:
+    def retry(self, actor: Actor, key: JobKey, *, quotas: Quotas) -> JobView:
         """Give a failed or cancelled job a fresh start; its batch, had it ended, is open again.
 
         :raises NotFound: the tenant has no such job
         :raises Conflict: it is neither failed nor cancelled, or its batch is being cancelled
+        :raises QuotaExceeded: the tenant has as many open jobs as it may have
         """
         with self._database.for_tenant(actor.tenant_id) as uow:
             job = _found(uow, key).job
@@ -85,6 +87,7 @@ class Jobs:
                 raise Conflict("only a failed or cancelled job can be tried again")
             if batch is not None:
                 batches.reopen(batch)
+            quotas.confirm(uow, quotas.allowed(uow), added=1)
             uow.commit()
         return self.get(actor, job.id)
 

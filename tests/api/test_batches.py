@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -258,12 +259,7 @@ def test_an_upload_may_be_larger_than_a_json_body(app, client, operator, submit,
 @pytest.mark.parametrize("announced", [True, False])
 def test_an_upload_that_is_too_large_is_refused(app, client, operator, upload, get, monkeypatch, announced):
     core = app.extensions[KEY]
-    small = type(core)(
-        settings=core.settings.model_copy(update={"max_upload_bytes": 10_000}),
-        database=core.database,
-        queue=core.queue,
-        accounts=core.accounts,
-    )
+    small = replace(core, settings=core.settings.model_copy(update={"max_upload_bytes": 10_000}))
     monkeypatch.setitem(app.extensions, KEY, small)
     body = b"a.example.com\n" * 1_000
     if announced:

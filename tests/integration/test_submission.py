@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event
 from uuid import UUID, uuid4
 
 import pytest
 
 from app.access import Actor
-from app.errors import RequestInFlight
+from app.errors import QuotaExceeded, RequestInFlight
 from app.repositories.batches import Line
 from app.services.domain_lines import from_values
+from app.services.features import Features
+from app.services.quotas import Quotas
 from app.services.submission import Answer, BatchOrder, Once, ScanOrder, Submissions
 from tests.fakes import FakeTaskQueue
+from tests.running import until
 
 ORDER = BatchOrder(options={})
 
@@ -30,7 +33,7 @@ def actor(tenant_id):
 
 @pytest.fixture
 def submissions(database, settings, queue):
-    return Submissions(database, queue, settings)
+    return taking_in(database, queue, settings)
 
 
 @pytest.fixture
@@ -43,6 +46,10 @@ def count(superuser_here):
 
 def once(key="one", body=b"body"):
     return Once(route="batches", key=key, body_hash=body)
+
+
+def taking_in(database, queue, settings):
+    return Submissions(database, queue, settings, quotas=Quotas(database, settings), features=Features(database))
 
 
 def told(view):
@@ -130,7 +137,7 @@ def test_a_broker_that_goes_away_after_the_commit_costs_no_job(database, setting
             return super().publish(queue, messages)
 
     kept = []
-    submissions = Submissions(database, Leaving(), settings)
+    submissions = taking_in(database, Leaving(), settings)
     submissions.scan(
         actor,
         ScanOrder(text="example.com", options={}),
@@ -144,7 +151,7 @@ def test_a_broker_that_goes_away_after_the_commit_costs_no_job(database, setting
 def test_with_nobody_to_read_single_scans_they_wait_for_the_dispatcher(database, settings, queue, actor):
     nobody = settings.model_copy(update={"single_concurrency": 0})
     states = []
-    Submissions(database, queue, nobody).scan(
+    taking_in(database, queue, nobody).scan(
         actor,
         ScanOrder(text="example.com", options={}),
         once=None,
@@ -165,3 +172,74 @@ def test_a_known_domain_is_not_made_twice(submissions, actor, count):
     submit(submissions, actor, from_values(["a.example.com", "b.example.com"]))
     submit(submissions, actor, from_values(["b.example.com", "c.example.com"]))
     assert (count("domains"), count("jobs")) == (3, 4)
+
+
+@pytest.fixture
+def at_the_end(database, queue, settings, actor, superuser_here):
+    """Two submissions of two domains each: the first is written and waits before its commit, then the second begins.
+
+    Answers what became of the second, and how many wait for their turn once it has begun.
+    """
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+    def meet(**limits):
+        submissions = taking_in(database, queue, settings.model_copy(update=limits))
+        written, go_on = Event(), Event()
+
+        def hold(view):
+            written.set()
+            assert go_on.wait(20)
+            return told(view)
+
+        def second():
+            try:
+                return submit(submissions, actor, from_values(["c.example.com", "d.example.com"])).status
+            except QuotaExceeded as error:
+                return error.excess
+
+        with ThreadPoolExecutor(2) as pool:
+            lines = from_values(["a.example.com", "b.example.com"])
+            first = pool.submit(submissions.batch, actor, ORDER, lines, once=None, answer=hold, pointer=str)
+            assert written.wait(20)
+            later = pool.submit(second)
+            until(lambda: later.done() or superuser_here.execute(waiting).fetchone()[0], seconds=20, what="its turn")
+            waits = not later.done()
+            go_on.set()
+            assert first.result().status == 202
+            return later.result(), waits
+
+    return meet
+
+
+def test_two_submissions_cannot_both_take_the_last_place(at_the_end, count):
+    excess, waits = at_the_end(tenant_open_jobs=3)
+    assert waits
+    assert excess == ("open_jobs", 3, 2, 2)
+    assert (count("jobs"), count("batch_jobs")) == (2, 1)
+
+
+def test_two_submissions_that_both_have_room_both_pass(at_the_end, count):
+    assert at_the_end(tenant_open_jobs=4) == (202, True)
+    assert count("jobs") == 4
+
+
+def test_without_a_limit_no_submission_waits_for_another(at_the_end, count):
+    assert at_the_end() == (202, False)
+    assert count("jobs") == 4
+
+
+def test_many_at_once_fill_a_quota_to_the_brim_and_no_further(database, queue, settings, actor, count):
+    submissions = taking_in(database, queue, settings.model_copy(update={"tenant_open_jobs": 7}))
+    start = Barrier(8)
+
+    def one(number):
+        start.wait()
+        try:
+            order = ScanOrder(text=f"s{number}.example.com", options={})
+            return submissions.scan(actor, order, once=None, answer=lambda view: Answer(202, "", "")).status
+        except QuotaExceeded:
+            return 403
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(one, range(8))) == [202] * 7 + [403]
+    assert count("jobs") == 7

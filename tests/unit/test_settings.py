@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
+from limits import parse_many
 
 from app import settings as configuration
 from app.errors import ConfigurationError
@@ -142,3 +143,16 @@ def test_pools_differ_by_environment_and_part_and_can_be_set(load):
         SCRAPERSKY_DATABASE_PREPARE_THRESHOLD="-1",
     ).pool("worker")
     assert chosen == (3, 0, 1.5, 60, False, None)
+
+
+@pytest.mark.parametrize("rate", ["10 a minute", "0/minute", "10", "10/fortnight", "x/minute", "10/minute;x"])
+@pytest.mark.parametrize("name", ["LOGIN_RATE", "REQUEST_RATE", "TENANT_RATE"])
+def test_a_rate_that_cannot_be_read_stops_the_start(load, name, rate):
+    """The limiter would log it, and limit nothing."""
+    with pytest.raises(ConfigurationError, match=f"SCRAPERSKY_{name}"):
+        load(**{f"SCRAPERSKY_{name}": rate})
+
+
+@pytest.mark.parametrize("rate", ["10/minute", "10 per hour", "5/10 minutes", "20/second;600/minute"])
+def test_rates_that_can_be_read(load, rate):
+    assert parse_many(load(SCRAPERSKY_TENANT_RATE=rate).tenant_rate)

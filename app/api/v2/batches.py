@@ -23,6 +23,7 @@ from app.api.submitting import KEY_PARAMETER, answer_of, answered, once, receive
 from app.api.v2 import shapes
 from app.api.v2.jobs import JobArgs, jobs
 from app.api.v2.scans import Submitted
+from app.api.v2.usage import QuotasShape
 from app.repositories.batches import BatchView
 from app.repositories.batches import Line as DomainLine
 from app.repositories.keyset import PageOf
@@ -89,6 +90,14 @@ RetryArgs = Schema.from_dict(
 )
 
 
+class PreflightQuota(Schema):
+    max_domains = ma.fields.Integer(required=True, metadata={"description": "lines that a batch may have here"})
+    quotas = ma.fields.Nested(QuotasShape, required=True)
+    exceeded = ma.fields.List(
+        ma.fields.String(), required=True, metadata={"description": "the quotas for which it would be refused"}
+    )
+
+
 class Preflight(Schema):
     lines = ma.fields.Integer(required=True)
     valid = ma.fields.Integer(required=True, metadata={"description": "jobs there would be"})
@@ -100,7 +109,7 @@ class Preflight(Schema):
         metadata={"description": f"the first {SHOWN_REJECTS:,} lines that would become no job"},
     )
     accepted = ma.fields.Boolean(required=True, metadata={"description": "whether the batch would be created"})
-    quota = ma.fields.Dict(required=True, metadata={"description": "what limits a batch here"})
+    quota = ma.fields.Nested(PreflightQuota, required=True, metadata={"description": "what limits a batch here"})
 
 
 _TERMS: Final = {"in": "query", "schema": BatchQuery}  # of an upload; JSON has them inside
@@ -126,7 +135,7 @@ class Sent:
 
 
 @router.route("", methods=["POST"])
-@requires("job:run")
+@requires("job:run", feature="sitemaps")
 @router.doc(parameters=[KEY_PARAMETER, _TERMS], **_BODIES)
 @router.response(202, shapes.BatchShape)
 @router.alt_response(409, "CONFLICT")
@@ -153,7 +162,7 @@ def submit() -> Response:
 
 
 @router.route("/preflight", methods=["POST"])
-@requires("job:run")
+@requires("job:run", feature="sitemaps")
 @router.doc(parameters=[_TERMS], **_BODIES)
 @router.response(200, Preflight)
 @router.alt_response(413, "REQUEST_ENTITY_TOO_LARGE")
@@ -162,12 +171,15 @@ def submit() -> Response:
 def preflight() -> dict[str, Any]:
     """What would become of a list, were it submitted; creates nothing"""
     with _sent() as sent:
-        found = submissions().survey(current_actor(), sent.lines, shown=SHOWN_REJECTS)
+        found, quotas, exceeded = submissions().survey(
+            current_actor(), sent.order.options, sent.lines, shown=SHOWN_REJECTS
+        )
+    most, own = core().settings.max_batch_domains, quotas["batch_domains"].limit
     return {
         **found._asdict(),
         "rejected": [reject._asdict() for reject in found.rejects],
-        "accepted": not (found.invalid and sent.order.on_invalid == "reject"),
-        "quota": {"max_domains": core().settings.max_batch_domains},
+        "accepted": not exceeded and not (found.invalid and sent.order.on_invalid == "reject"),
+        "quota": {"max_domains": min(most, own or most), "quotas": quotas, "exceeded": exceeded},
     }
 
 
@@ -238,14 +250,14 @@ def resume(key: str) -> dict[str, Any]:
 
 
 @router.route("/<key>/retry", methods=["POST"])
-@requires("job:run")
+@requires("job:run", feature="sitemaps")
 @router.arguments(RetryArgs, location="query")
 @router.response(202, shapes.BatchShape)
 @router.alt_response(404, "NOT_FOUND")
 @router.alt_response(409, "CONFLICT")
 def retry(args: dict[str, Any], key: str) -> dict[str, Any]:
     """Give a batch's failed jobs a fresh start"""
-    return shapes.batch(_batches().retry(current_actor(), uuid_in_path(key), what=args["which"]))
+    return shapes.batch(_batches().retry(current_actor(), uuid_in_path(key), what=args["which"], quotas=core().quotas))
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def sitemaps(args: dict[str, Any], key: str) -> PageOf[Any]:
 
 
 @router.route("/<key>/pages")
-@requires("result:read")
+@requires("result:read", feature="pages")
 @router.arguments(PageArgs, location="query")
 @router.response(200, page_of(shapes.PageShape))
 @router.alt_response(404, "NOT_FOUND")
@@ -87,13 +87,13 @@ def cancel(key: str) -> dict[str, Any]:
 
 
 @router.route("/<key>/retry", methods=["POST"])
-@requires("job:run")
+@requires("job:run", feature="sitemaps")
 @router.response(202, shapes.JobShape)
 @router.alt_response(404, "NOT_FOUND")
 @router.alt_response(409, "CONFLICT")
 def retry(key: str) -> dict[str, Any]:
     """Give a failed or cancelled job a fresh start"""
-    return shapes.job(jobs().retry(current_actor(), id_in_path(key)))
+    return shapes.job(jobs().retry(current_actor(), id_in_path(key), quotas=core().quotas))
 
 
 def jobs() -> Jobs:

@@ -42,7 +42,7 @@ class ScanBody(Submitted):
 
 
 @router.route("", methods=["POST"])
-@requires("job:run")
+@requires("job:run", feature="sitemaps")
 @router.arguments(ScanBody)
 @router.doc(parameters=[KEY_PARAMETER])
 @router.response(202, shapes.JobShape)
