@@ -59,6 +59,8 @@ def _lent(table: str) -> str:
 
 # What PostgreSQL gives every role that can connect.
 FOR_ANYBODY = ("USAGE ON SCHEMA public", "EXECUTE ON ALL FUNCTIONS IN SCHEMA public")
+# A tenant's sessions are listed and ended inside it; they are opened and prolonged before a tenant is known.
+NEVER_NEEDED = "UPDATE (last_used_at, expires_at, refresh_hash) ON sessions"
 # A tenant reads the built-in roles and writes its own. Policies that let in add up, so these take away.
 RESTRICTIONS = {
     "roles": {"UPDATE": OWN, "DELETE": OWN},
@@ -90,10 +92,12 @@ def upgrade() -> None:
             op.execute(f"GRANT {rights} ON {table} TO {role}")
     for what in FOR_ANYBODY:
         op.execute(f"REVOKE {what} FROM PUBLIC")
+    op.execute(f"REVOKE {NEVER_NEEDED} FROM {app_role}")
 
 
 def downgrade() -> None:
     app_role, system_role = _quoted("app_role"), _quoted("system_role")
+    op.execute(f"GRANT {NEVER_NEEDED} TO {app_role}")
     for what in FOR_ANYBODY:
         op.execute(f"GRANT {what} TO PUBLIC")
     for role, grants in ((app_role, APP_GRANTS), (system_role, SYSTEM_GRANTS)):
