@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import permutations
 from typing import Literal
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.errors import ConfigurationError, TookTooLong, Unavailable
-from app.repositories import direct, schema
+from app.repositories import direct, schema, wall
 from app.repositories.accounts import Accounts, SignIn
 from app.repositories.audit import Audit
 from app.repositories.batches import Batches
@@ -47,9 +48,8 @@ from app.repositories.sessions import Sessions
 from app.repositories.tenants import Tenants
 from app.settings import PoolSettings, Settings
 
-IDLE_SECONDS = 1.0
 IDLE_SINCE = "idle since"
-
+TRUSTED_SECONDS = 1.0  # for which a connection that worked is taken to work still
 IDLE_SECONDS = 60.0  # that a transaction may wait for its own process
 
 
@@ -147,17 +147,18 @@ class Database:
             yield SystemUnit(session)
 
     def check(self) -> None:
-        """Refuse a runtime role that could walk around the second wall.
+        """Refuse runtime roles that could walk around the second wall.
 
-        :raises ConfigurationError: the role is a superuser, bypasses row-level security or owns tables
+        :raises ConfigurationError: one is too mighty, may become one that is, or is the other
         """
+        found = {}
         for name, engine in (("SCRAPERSKY_DATABASE_URL", self._app), ("SCRAPERSKY_SYSTEM_DATABASE_URL", self._system)):
             with _translated(), engine.connect() as connection:
-                role = connection.execute(_ROLE).one()
-            if role.rolsuper or role.rolbypassrls or role.owns:
+                found[name] = wall.reached(connection)
+        for (name, roles), (_, others) in permutations(found.items()):
+            if faults := wall.faults(roles, others[0].name):
                 raise ConfigurationError(
-                    f"{name}: role {role.name} is a superuser, bypasses row-level security or owns tables; "
-                    "tenants would not be walled off from each other"
+                    f"{name}: role {roles[0].name} {', '.join(faults)}; tenants would not be walled off from each other"
                 )
 
     def revision(self) -> str | None:
@@ -178,11 +179,6 @@ class Database:
 
 
 _BE_TENANT = direct.statement("SELECT set_config('app.tenant_id', :tenant, true)")
-_ROLE = sa.text("""
-    SELECT current_user::text AS name, rolsuper, rolbypassrls,
-           EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                   WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND c.relowner = r.oid) AS owns
-    FROM pg_roles r WHERE rolname = current_user""")
 
 
 def _engine(url: str, pool: PoolSettings, limits: Mapping[str, int]) -> sa.Engine:
@@ -217,7 +213,7 @@ def _ping_when_idle(engine: sa.Engine) -> None:
 
     @event.listens_for(engine, "checkout")
     def checkout(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
-        if time.monotonic() - record.info.get(IDLE_SINCE, time.monotonic()) < IDLE_SECONDS:
+        if time.monotonic() - record.info.get(IDLE_SINCE, time.monotonic()) < TRUSTED_SECONDS:
             return
         try:
             engine.dialect.do_ping(connection)

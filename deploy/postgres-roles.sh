@@ -7,6 +7,6 @@ CREATE ROLE scrapersky_app LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD :'app';
 CREATE ROLE scrapersky_system LOGIN NOSUPERUSER NOBYPASSRLS PASSWORD :'system';
 CREATE DATABASE scrapersky OWNER scrapersky_owner;
 REVOKE ALL ON DATABASE scrapersky FROM PUBLIC;
-GRANT CONNECT, TEMPORARY ON DATABASE scrapersky TO scrapersky_app, scrapersky_system;
-GRANT CONNECT ON DATABASE scrapersky TO scrapersky_owner;
+GRANT CONNECT ON DATABASE scrapersky TO scrapersky_owner, scrapersky_app, scrapersky_system;
+GRANT TEMPORARY ON DATABASE scrapersky TO scrapersky_app;
 SQL

@@ -78,7 +78,8 @@ def settings(postgres_server: Servers, superuser: psycopg.Connection[Any], tmp_p
     name = f"test_{next(_numbers)}"
     superuser.execute(f"CREATE DATABASE {name} TEMPLATE {DATABASE} STRATEGY file_copy OWNER scrapersky_owner")
     superuser.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")
-    superuser.execute(f"GRANT CONNECT, TEMPORARY ON DATABASE {name} TO {', '.join(f'scrapersky_{r}' for r in ROLES)}")
+    superuser.execute(f"GRANT CONNECT ON DATABASE {name} TO {', '.join(f'scrapersky_{r}' for r in ROLES)}")
+    superuser.execute(f"GRANT TEMPORARY ON DATABASE {name} TO scrapersky_app")
     urls = {
         field: SecretStr(_revealed(getattr(postgres_server.settings, field)).rsplit("/", 1)[0] + f"/{name}")
         for field in URL_FIELDS.values()

@@ -63,7 +63,9 @@ CREATE DATABASE {DATABASE} OWNER scrapersky_owner;
 
 REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC;
 
-GRANT CONNECT, TEMPORARY ON DATABASE {DATABASE} TO scrapersky_owner, scrapersky_app, scrapersky_system;
+GRANT CONNECT ON DATABASE {DATABASE} TO scrapersky_owner, scrapersky_app, scrapersky_system;
+
+GRANT TEMPORARY ON DATABASE {DATABASE} TO scrapersky_app;
 
 REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 

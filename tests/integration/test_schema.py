@@ -1,4 +1,4 @@
-"""The schema as PostgreSQL holds it: migrations, the second wall, the counts."""
+"""The schema as PostgreSQL holds it: migrations, references, plans."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from app.access import BUILT_IN_ROLES
-from app.errors import ConfigurationError
 from app.repositories import direct, schema
 from app.repositories.batches import Line
 from app.repositories.jobs import _CLAIM
-from app.unit_of_work import Database
 from models import Base
-
-GLOBAL_TABLES = {"alembic_version", "permissions"}  # the same for every tenant, and not secret
 
 
 @pytest.fixture
@@ -58,32 +54,6 @@ def test_upgrading_twice_changes_nothing(urls, owner):
     assert schema.current(owner) == schema.head()
 
 
-def test_every_tenant_table_is_walled(owner):
-    rows = owner.execute(
-        sa.text("""
-        SELECT relname, relrowsecurity AND relforcerowsecurity AS walled FROM pg_class
-        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')""")
-    ).all()
-    open_tables = {name for name, walled in rows if not walled}
-    assert open_tables == GLOBAL_TABLES
-
-
-def test_every_key_between_tenant_tables_carries_the_tenant():
-    tenant_tables = {table for table in Base.metadata.tables.values() if "tenant_id" in table.c}
-    for table in tenant_tables:
-        for key in table.foreign_key_constraints:
-            if key.referred_table in tenant_tables and key.referred_table.name != "roles":
-                assert "tenant_id" in key.column_keys, (table.name, key.name)
-
-
-def test_no_view_or_definer_function_goes_around_the_wall(owner):
-    views = owner.scalars(sa.text("SELECT viewname FROM pg_views WHERE schemaname = 'public'")).all()
-    definers = owner.scalars(
-        sa.text("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef")
-    ).all()
-    assert (views, definers) == ([], [])
-
-
 def test_built_in_roles_are_those_of_the_code(owner, settings):
     engine = sa.create_engine(settings.system_database_url.get_secret_value())
     with engine.connect() as connection:
@@ -97,32 +67,6 @@ def test_built_in_roles_are_those_of_the_code(owner, settings):
     for role, permission in rows:
         stored.setdefault(role, set()).add(permission)
     assert stored == {role: set(names) for role, names in BUILT_IN_ROLES.items()}
-
-
-def test_app_role_without_a_tenant_sees_and_writes_nothing(settings, database, tenant_id):
-    with database.for_tenant(tenant_id) as uow:
-        uow.domains.ensure("a.example", "/")
-        uow.commit()
-    engine = sa.create_engine(settings.database_url.get_secret_value())
-    with engine.connect() as connection:
-        assert connection.scalar(sa.text("SELECT count(*) FROM domains")) == 0
-        with pytest.raises(sa.exc.ProgrammingError, match="row-level security"):
-            connection.execute(
-                sa.text("INSERT INTO domains (tenant_id, host) VALUES (:tenant, 'b.example')"), {"tenant": tenant_id}
-            )
-    engine.dispose()
-
-
-def test_a_tenant_never_sees_anothers_rows(database, tenant_id, new_tenant):
-    other = new_tenant("other")
-    with database.for_tenant(tenant_id) as uow:
-        mine = uow.domains.ensure("a.example", "/")
-        uow.commit()
-    with database.for_tenant(other) as uow:
-        assert uow.domains.get(mine.id) is None
-        assert uow.domains.named("a.example", "/") is None
-        # Even a query that forgets its filter:
-        assert uow.session.execute(sa.text("SELECT count(*) FROM domains")).scalar() == 0
 
 
 def test_a_job_of_no_batch_and_a_domain_of_no_tenant_are_refused(database, tenant_id):
@@ -148,27 +92,6 @@ def test_what_stands_for_a_foreign_key_has_a_parent_no_runtime_role_deletes(owne
           AND grantee <> 'scrapersky_owner'""")
     ).all()
     assert rows == []
-
-
-def test_start_refuses_a_role_that_could_walk_around_the_wall(settings):
-    as_owner = settings.model_copy(update={"database_url": settings.owner_database_url})
-    with pytest.raises(ConfigurationError, match="owns tables"):
-        Database(as_owner, "api").check()
-
-
-def test_the_app_role_reads_no_password_hash(database, tenant_id):
-    with database.for_tenant(tenant_id) as uow, pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
-        uow.session.execute(sa.text("SELECT password_hash FROM users"))
-
-
-@pytest.mark.parametrize(
-    "statement", ["SELECT options FROM batch_jobs", "SELECT * FROM sitemap_urls", "SELECT stats FROM jobs"]
-)
-def test_the_system_role_sees_only_its_columns(settings, statement):
-    engine = sa.create_engine(settings.system_database_url.get_secret_value())
-    with engine.connect() as connection, pytest.raises(sa.exc.ProgrammingError, match="permission denied"):
-        connection.execute(sa.text(statement))
-    engine.dispose()
 
 
 def test_rows_of_a_tenant_that_came_after_the_last_analyse_are_found_by_their_whole_key(

@@ -101,7 +101,7 @@ def test_each_role_signs_in_and_has_no_special_power(stack, role):
     assert row == ("scrapersky", f"scrapersky_{role}", False, False, False, False, False)
 
 
-def test_only_the_owner_may_make_tables_but_all_may_make_temporary_ones(stack):
+def test_the_owner_alone_makes_tables_and_the_app_role_temporary_ones(stack):
     with connect(stack.settings.owner_database_url) as owner:
         owner.execute("CREATE TABLE owned (n int)")
         assert owner.execute(
@@ -111,6 +111,10 @@ def test_only_the_owner_may_make_tables_but_all_may_make_temporary_ones(stack):
         app.execute("CREATE TEMPORARY TABLE staged (n int)")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             app.execute("CREATE TABLE mine (n int)")
+    with connect(stack.settings.system_database_url) as system:
+        for made in ("TEMPORARY TABLE", "TABLE", "SCHEMA"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                system.execute(f"CREATE {made} mine" + " (n int)" * made.endswith("TABLE"))
 
 
 def test_the_public_may_not_connect(stack):
