@@ -14,13 +14,14 @@ FILE ?=
 RUNS ?= 1
 RESULTS ?= var/chaos.jsonl
 SECONDS ?= 3600
+EXAMPLES ?= 2000
 
 # Python caches what it compiles; six processes that start at once would each compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-fast chaos fuzz bench-parsing lint format lock clean
+.PHONY: help demo up test test-fast chaos fuzz fuzz-api bench-parsing lint format lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -39,6 +40,9 @@ test-fast: $(VENV)/dev.stamp ## run the tests that take no more than a few secon
 
 fuzz: $(VENV)/fuzz.stamp ## look for bytes that break the readers (SECONDS=3600)
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+fuzz-api: $(VENV)/dev.stamp ## requests made from the OpenAPI document, good and bad, as each role (EXAMPLES=2000)
+	@$(BIN)/python -m tests.fuzz.api --examples $(EXAMPLES)
 
 bench-parsing: var/peers/stamp $(VENV)/dev.stamp ## how fast sitemaps are parsed, against peers
 	@$(BIN)/python -m benchmarks.parsing --peers var/peers/bin/python

@@ -57,6 +57,10 @@ class StrictBoolean(ma.fields.Boolean):
 class Line(ma.fields.String):
     """Text of one line, without control characters."""
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.metadata.setdefault("pattern", r"^[^\x00-\x1f\x7f]*$")
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **kwargs)
         if any(char < " " or char == "\x7f" for char in text):
@@ -118,7 +122,7 @@ def option_fields(*, strict: bool) -> dict[str, ma.fields.Field[Any]]:
         "country": ma.fields.String(
             allow_none=strict,
             validate=ma.validate.Regexp(r"[A-Za-z]{2}\Z", error="Not a two-letter ISO 3166 code."),
-            metadata={"description": "ISO 3166 code, a hint for phone numbers"},
+            metadata={"description": "ISO 3166 code, a hint for phone numbers", "pattern": "^[A-Za-z]{2}$"},
         ),
     }
 

@@ -24,6 +24,7 @@ log = structlog.get_logger("access")
 SANE_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}", re.ASCII)
 MAX_DEPTH = 32
 MAX_DIGITS = 310  # as many as the largest float has
+EXACT = 2**53
 SMALL_BODY = 64 << 10
 BROKEN_OFF = "the body broke off, or its framing is wrong"
 SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|\x00")
@@ -207,10 +208,15 @@ def _constant(name: str) -> NoReturn:
 
 
 def _finite(text: str) -> float:
+    """1.0 is the number 1, to JSON Schema too; past 2^53 a double no longer tells neighbours apart.
+
+    >>> _finite("1.0"), _finite("1.5")
+    (1, 1.5)
+    """
     value = float(text)
     if math.isinf(value):
         raise ValueError("a number is too large")
-    return value
+    return int(value) if value.is_integer() and abs(value) < EXACT else value
 
 
 def _whole(text: str) -> int:

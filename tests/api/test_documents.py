@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -54,6 +55,12 @@ def credentials(access):
         return []
     keys = access.delegated and (access.kind == "authenticated" or set(access.permissions) - PERSONAL)
     return [{"bearer": []}, {"apiKey": []}] if keys else [{"bearer": []}]
+
+
+def test_patterns_speak_of_the_whole_text(spec):
+    patterns = re.findall(r'"pattern": "((?:[^"\\]|\\.)*)"', json.dumps(spec))
+    assert patterns
+    assert [text for text in patterns if not (text.startswith("^") and text.endswith("$"))] == []
 
 
 def test_errors_are_documented_as_problems(spec):
