@@ -154,9 +154,14 @@ def install(app: Flask, settings: Settings, keys: SigningKeys) -> None:
     app.before_request(_guard)
 
 
+def signing_keys() -> SigningKeys:
+    return cast("SigningKeys", current_app.extensions[KEYS])
+
+
 def access_token(grant: Grant) -> str:
-    keys: SigningKeys = current_app.extensions[KEYS]
-    g.signing_key = keys.newest()  # the id in the header must be that of the key, whatever is rotated meanwhile
+    g.signing_key = (
+        signing_keys().newest()
+    )  # the id in the header must be that of the key, whatever is rotated meanwhile
     claims = grant.claims
     return str(
         create_access_token(
