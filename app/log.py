@@ -15,7 +15,7 @@ URL_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s@/]+(?=@)")
 # Hashes of passwords, signed tokens, and the house's own: an id and what nobody can guess.
 SECRET_VALUE = re.compile(r"\$argon2\S+|\beyJ[\w-]+\.[\w-]+\.[\w-]*|[0-9a-f]{32}[._][\w-]{32,}")
 HIDDEN = "***"
-MAX_TEXT = 2_000
+MAX_TEXT = 1_000
 MAX_TRACE = 20_000
 # Line breaks, escape sequences and what editors and terminals take for them.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -88,7 +88,7 @@ def without_secrets(value: Any, name: str = "") -> Any:
 def shorten(_logger: Any, _method: str, event: Event) -> Event:
     """Nobody fills the disk with one long word; of a traceback the end tells most.
 
-    >>> len(shorten(None, "info", {"event": "x", "path": "A" * 100_000})["path"]) < 2_100
+    >>> len(shorten(None, "info", {"event": "x", "path": "A" * 100_000})["path"]) < 1_100
     True
     """
     return {name: _end(value) if name == "exception" else _beginning(value) for name, value in event.items()}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
+from urllib.parse import quote
 
 import pytest
 import structlog
@@ -13,6 +15,7 @@ from app import log
 from app.api.routers import polled
 from app.api.security import public
 from app.factory import create_app
+from tests.unit.replay import adversarial_cases
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/nothing", "/docs", "/openapi.json"])
@@ -87,6 +90,53 @@ def test_console_lines_cannot_be_forged(client, lines):
     client.get("/x%0d%0a2026-01-01T00:00:00Z%20error%20forged%1b[31m%e2%80%a8")
     assert len(lines.getvalue().splitlines()) == 1
     assert "\x1b" not in lines.getvalue()
+
+
+def said_in(case):
+    """What a case says, or makes by repeating it: `'A'*100000`."""
+    (said,) = case["input"].values()
+    repeated = re.fullmatch(r"'(.+)'\*(\d+)", said)
+    return repeated[1] * int(repeated[2]) if repeated else said
+
+
+HOSTILE = [
+    "GET /\r\n2026-01-01T00:00:00Z info     request status=200",
+    '"}\n{"event": "forged", "level": "info"}',
+    "\x1b[2J\x1b]0;title\x07\x9b31m",
+    "back\b\b\b\bspace\x7f \x85 \u2028 \u2029 \u202e \u2066 \x00",
+    "%(asctime)s {event} %s %n ${jndi:ldap://x/}",
+    "A" * 100_000,
+    "\U0001f600" * 30_000,
+]
+SENT = [*HOSTILE, *(pytest.param(case.values[0], id=case.id) for case in adversarial_cases("log-injection"))]
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+@pytest.mark.parametrize("sent", SENT, ids=lambda sent: repr(sent)[:20] if isinstance(sent, str) else None)
+def test_whatever_a_caller_sends_is_one_short_line_an_event(client, lines, style, sent):
+    """What it says stands in a value, escaped and cut, wherever it was sent"""
+    said = sent if isinstance(sent, str) else said_in(sent)
+    log.configure(level="INFO", style=style, stream=lines)
+    environ = {"HTTP_X_REQUEST_ID": said, "HTTP_USER_AGENT": said, "HTTP_REFERER": said, "HTTP_X_FORWARDED_FOR": said}
+    client.get(f"/x{quote(said)}", environ_overrides=environ)
+    client.get("/api/v2/jobs", query_string={"domain": said}, environ_overrides=environ)
+    client.post("/api/v2/auth/login", json={"email": said, "password": said}, environ_overrides=environ)
+    structlog.get_logger("t").warning(said, domain=said, of=[said], so={"x": said})
+    logging.getLogger("elsewhere").warning("it says %s", said)
+    written = lines.getvalue().splitlines()
+    assert lines.getvalue() == "".join(f"{line}\n" for line in written)
+    assert all(char.isprintable() for line in written for char in line)
+    assert max(map(len, written)) < 60_000
+    if style == "json":
+        told = [json.loads(line) for line in written]
+        assert [one["event"] for one in told if one["logger"] == "access"] == ["request"] * 3
+        assert {one["level"] for one in told} <= {"info", "warning"}
+        assert all(len(one["request_id"]) == 32 for one in told if one["logger"] == "access")  # of our own making
+        assert all(len(str(value)) < 1_100 for one in told for value in one.values())
+    else:
+        stamps = [re.match(r"20\d\d-\d\d-\d\dT[\d:.]+Z (info|warning) ", line) for line in written]
+        assert all(stamps)
+    assert len(written) == 5 + sum("sign-in refused" in line for line in written)
 
 
 def test_a_traceback_cannot_forge_a_line(lines):
