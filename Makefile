@@ -15,13 +15,15 @@ RUNS ?= 1
 RESULTS ?= var/chaos.jsonl
 SECONDS ?= 3600
 EXAMPLES ?= 2000
+# make bench STAGES="parse land"; all of them when empty
+STAGES ?=
 
 # Python caches what it compiles; six processes that start at once would each compile everything anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo up test test-fast chaos fuzz fuzz-api bench-parsing lint format lock clean
+.PHONY: help demo up test test-fast chaos fuzz fuzz-api bench bench-short lint format lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,8 +46,11 @@ fuzz: $(VENV)/fuzz.stamp ## look for bytes that break the readers (SECONDS=3600)
 fuzz-api: $(VENV)/dev.stamp ## requests made from the OpenAPI document, good and bad, as each role (EXAMPLES=2000)
 	@$(BIN)/python -m tests.fuzz.api --examples $(EXAMPLES)
 
-bench-parsing: var/peers/stamp $(VENV)/dev.stamp ## how fast sitemaps are parsed, against peers
-	@$(BIN)/python -m benchmarks.parsing --peers var/peers/bin/python
+bench: var/peers/stamp $(VENV)/dev.stamp ## measure everything against peers, 45 minutes (STAGES="parse land")
+	@$(MANAGE) bench $(addprefix --only ,$(STAGES))
+
+bench-short: var/peers/stamp $(VENV)/dev.stamp ## see that every benchmark runs, 3 minutes
+	@$(MANAGE) bench --short $(addprefix --only ,$(STAGES))
 
 chaos: $(VENV)/dev.stamp ## break everything RUNS times, with fresh seeds, and show what came of it
 	@$(BIN)/python -m tests.chaos --runs $(RUNS) --results "$(RESULTS)"
@@ -60,9 +65,10 @@ format: $(VENV)/dev.stamp ## put the code into the house's form
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
 
-lock: $(VENV)/dev.stamp ## write requirements*.txt anew from requirements*.in
+lock: $(VENV)/dev.stamp ## write every requirements*.txt anew from its .in
 	$(LOCK) requirements.in --output-file requirements.txt
 	$(LOCK) requirements-dev.in --output-file requirements-dev.txt
+	$(LOCK) benchmarks/requirements.in --output-file benchmarks/requirements.txt
 
 clean: ## remove the environment and every cache; var/ stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -83,8 +89,10 @@ $(VENV)/fuzz.stamp: tests/fuzz/requirements.txt $(VENV)/dev.stamp
 	@touch $@
 
 var/peers/stamp: benchmarks/requirements.txt | $(VENV)/made.stamp
+	@echo "installing the peers to measure against (once, about a minute) …"
 	@$(BIN)/python -m venv var/peers
-	@var/peers/bin/python -m pip --disable-pip-version-check --no-input --quiet --quiet install -r benchmarks/requirements.txt
+	@var/peers/bin/python -m pip --disable-pip-version-check --no-input --quiet --quiet install \
+	  --require-hashes -r benchmarks/requirements.txt
 	@touch $@
 
 $(VENV)/made.stamp:

@@ -1,25 +1,20 @@
 """How much memory a worker takes to scan a large sitemap, above what it takes idle.
 
-    python -m benchmarks.streaming --mib 50
-
-Starts the whole stack, scans a small sitemap first (so that everything is loaded and warm), then one of the size asked
-for, and reads the worker process's peak resident memory from the kernel.
+A worker of the running platform scans a small sitemap first, twice, so that everything is loaded and warm, then a
+large one; its peak is read from the kernel.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.running import Stack, running, until
+from benchmarks.measuring import MIB, forget_peak, resident
+from benchmarks.stack import Platform
 from tests.site_server import Answer, serving
 
-MIB = 1 << 20
 ENTRY = (
     "<url><loc>http://{host}/catalogue/section-{section}/item-{n}.html?ref=sitemap&amp;page={n}</loc>"
     "<lastmod>2026-{month:02}-{day:02}T08:00:00+00:00</lastmod><changefreq>weekly</changefreq>"
@@ -29,14 +24,9 @@ ENTRY = (
 
 @dataclass(frozen=True)
 class Measured:
-    """Sizes in MiB, time in seconds."""
-
     sitemap_mib: float
     urls: int
-    idle_mib: float
-    peak_mib: float
     above_idle_mib: float
-    seconds: float
 
 
 def sitemap(host: str, size: int) -> tuple[bytes, int]:
@@ -58,54 +48,29 @@ def site(bodies: dict[str, bytes]) -> Callable[[str, str], Answer | None]:
     return answer
 
 
-def measure(directory: Path, mib: int) -> Measured:
-    small, _ = sitemap("small.example", MIB // 4)
-    large, urls = sitemap("large.example", mib * MIB)
+def measure(on: Platform, mib: int) -> Measured:
     hosts = ["small.example", "large.example"]
-    with (
-        serving(site(dict(zip(hosts, (small, large), strict=True))), directory, hosts) as server,
-        running(
-            directory,
-            **server.environment,
-            SCRAPERSKY_WORKER_PROCESSES="1",
-            SCRAPERSKY_SINGLE_CONCURRENCY="0",
-            SCRAPERSKY_REQUEST_TIMEOUT="300",
-        ) as stack,
-    ):
-        (worker,) = stack.workers()
-        for _ in range(2):
-            scan(stack, hosts[0])
-        idle = resident(worker, "VmRSS")
-        Path(f"/proc/{worker}/clear_refs").write_text("5")  # the kernel forgets the peak so far
-        started = time.monotonic()
-        job = scan(stack, hosts[1])
-        seconds = time.monotonic() - started
-        peak = resident(worker, "VmHWM")
-        if job["stats"]["urls"] != urls:
-            raise SystemExit(f"{job['stats']['urls']} URLs landed of {urls}: {job}")
-    return Measured(len(large) / MIB, urls, idle, peak, peak - idle, seconds)
-
-
-def scan(stack: Stack, host: str) -> dict[str, dict[str, int]]:
-    batch = stack.ended(stack.submit([f"http://{host}/"], options={"max_pages": 0}), seconds=600)
-    (job,) = stack.items(f"/batches/{batch['id']}/jobs")
-    return until(lambda: job["status"] == "complete" and job, seconds=1, what=f"the job is complete: {job}")
-
-
-def resident(pid: int, field: str) -> float:
-    """A line of /proc/PID/status in MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) / 1024
-    raise LookupError(field)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mib", type=int, default=50)
+    (small, _), (large, urls) = sitemap(hosts[0], MIB // 4), sitemap(hosts[1], mib * MIB)
     with tempfile.TemporaryDirectory() as directory:
-        print(json.dumps(asdict(measure(Path(directory), parser.parse_args().mib)), indent=2))
+        bodies = dict(zip(hosts, (small, large), strict=True))
+        with serving(site(bodies), Path(directory), hosts) as server:
+            environment = {**server.environment, "SCRAPERSKY_REQUEST_TIMEOUT": "300"}
+            with on.workers(1, environment=environment) as (worker,):
+                for _ in range(2):
+                    _scan(on, hosts[0])
+                idle = resident(worker, "VmRSS")
+                forget_peak(worker)
+                landed = _scan(on, hosts[1])
+                above = resident(worker, "VmHWM") - idle
+    if landed != urls:
+        raise RuntimeError(f"{landed} URLs landed of {urls}")
+    return Measured(len(large) / MIB, urls, above)
 
 
-if __name__ == "__main__":
-    main()
+def _scan(on: Platform, host: str) -> int:
+    """How many URLs it found."""
+    batch = on.submitted(on.tenant(), [host])
+    on.work_off(batch)
+    on.complete(batch)
+    [(found,)] = on.sql("SELECT (stats->>'urls')::int FROM jobs WHERE batch_id = %s", batch)
+    return int(found)

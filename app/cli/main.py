@@ -25,6 +25,7 @@ COMMANDS = {
     "scan": ("app.cli.scan:scan", "Scan domains here and now, without servers."),
     "reconcile": ("app.cli.reconcile:reconcile", "Compare database, broker and workers; mend what differs."),
     "doctor": ("app.cli.doctor:doctor", "Check every part, and say how to mend what is wrong."),
+    "bench": ("app.cli.bench:bench", "Measure how fast everything is, against peers."),
     "demo": ("app.cli.demo:demo", "Show the whole platform at work on sample sites."),
 }
 INTERRUPTED = 130  # as a shell tells a death by SIGINT

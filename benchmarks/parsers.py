@@ -1,4 +1,4 @@
-"""One parser in one process, run when told: `python contestants.py NAME FILE`, in the environment that has it.
+"""One parser in one process, run when told: `python parsers.py NAME FILE`, in the environment that has it.
 
 Reads a line for each run; answers with one of JSON: seconds of wall and of CPU, the URLs found, a digest of them.
 Stands alone: the peers' environment has nothing of ours, and ours nothing of theirs.
