@@ -16,6 +16,7 @@ from app.fetching import client
 from app.fetching.ledger import LocalLedger
 from app.redis.ledger import RedisLedger
 from app.redis.queue import RedisTaskQueue
+from app.services.quotas import Quotas
 from app.settings import Settings
 from app.unit_of_work import Database
 from workers.leases import SHUTDOWN, Leases
@@ -41,6 +42,7 @@ class Runtime:
         self.meters = Meters(name)
         self.database = Database(settings, "worker")
         self.database.check()
+        self.quotas = Quotas(self.database, settings)
         self.queue = RedisTaskQueue(broker)
         self.ledger = RedisLedger(
             broker, fallback=LocalLedger(share=1 / settings.processes), longest_request=settings.request_timeout + 1

@@ -62,6 +62,7 @@ def _take(runtime: Runtime, tenant_id: UUID, job_id: UUID, dispatch_no: int) -> 
         dispatch_no=dispatch_no,
         lease=runtime.settings.lease_seconds,
         worker=runtime.name,
+        allowance=runtime.quotas.allowance(tenant_id),  # first: a database that is away then costs no job its lease
     )
     runtime.upkeep.claimed()
     runtime.meters.messages.labels("dropped" if assignment is None else "claimed").inc()
@@ -135,6 +136,7 @@ class _Attempt:
             fetcher=self._fetcher,
             inventory=StoredInventory(self._runtime.database, assignment),
             agent=self._runtime.agent,
+            limits=assignment.limits,
             resume=assignment.resume,
             check=self._control.check,
         )

@@ -45,7 +45,7 @@ _CLAIM = direct.statement(f"""
     FROM due JOIN domains d ON d.tenant_id = :tenant AND d.id = due.domain_id
     WHERE jobs.tenant_id = :tenant AND jobs.id = due.id
     RETURNING jobs.domain_id, jobs.attempt, jobs.scan_no, due.scan_no IS NULL AS fresh, jobs.scheme, d.host, d.path,
-              d.scheme AS learnt_scheme, due.options, jobs.stats, jobs.checkpoint, jobs.spent_seconds""")
+              d.scheme AS learnt_scheme, d.url_count, due.options, jobs.stats, jobs.checkpoint, jobs.spent_seconds""")
 
 # A message that nobody will act on (its batch is paused, its tenant suspended, its domain busy, its worker about to
 # end) gives its place in the window to others.
@@ -118,6 +118,7 @@ class Claimed(NamedTuple):
     host: str
     path: str
     learnt_scheme: str | None
+    kept_urls: int  # of the domain, as of its newest finished scan
     options: dict[str, Any] | None
     stats: dict[str, Any] | None
     checkpoint: dict[str, Any] | None

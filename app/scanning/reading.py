@@ -50,12 +50,20 @@ class Reader:
     def __init__(self, options: ScanOptions, limits: Limits, stats: ScanStats, *, check: Check | None) -> None:
         self._options = options
         self._limits = limits
+        room = options.max_urls if limits.urls is None else limits.urls
+        self._has_room = room >= options.max_urls
+        self._most = min(options.max_urls, room)
         self._stats = stats
         self._check = check
 
     @property
     def is_full(self) -> bool:
-        return self._stats.urls >= self._options.max_urls
+        return self._stats.urls >= self._most
+
+    @property
+    def lacks_room(self) -> bool:
+        """Full, and earlier than the caller wanted."""
+        return self.is_full and not self._has_room
 
     def open(self, ask: Ask, outcome: Outcome, stored: StoredFile | None) -> Opened:
         """Tell what an answer is. Of a body no more is read here than shows whether it is a sitemap."""
@@ -111,13 +119,18 @@ class Reader:
                     break
                 file.children.append(entry)
             elif self.is_full:
-                capped = Problem("max_urls", "as many URLs were read as are read of one site")
+                capped = self._capped()
                 break
             else:
                 file.url_count += 1
                 self._stats.urls += 1
                 yield entry
         _conclude(file, response, parsed, capped)
+
+    def _capped(self) -> Problem:
+        if self.lacks_room:
+            return Problem("quota_exceeded", "the tenant keeps as many URLs as it may")
+        return Problem("max_urls", "as many URLs were read as are read of one site")
 
 
 def _conclude(file: SitemapFile, response: Response, parsed: sitemap.Parse, capped: Problem | None) -> None:

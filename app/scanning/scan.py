@@ -262,6 +262,8 @@ class _Scan:
                 return "incomplete"
             found = {status for status in tree.statuses.values() if status in FOUND}
             return "unchanged" if found == {"unchanged"} and not tree.is_shrunk else "sitemaps_found"
+        if tree.is_cut_off:
+            return "incomplete"  # there was no room to look into any
         if tree.has_failed:
             failure = ScanFailed("sitemaps_failed")
             failure.retryable = tree.may_recover

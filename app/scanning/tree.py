@@ -76,6 +76,7 @@ class Tree:
         self._frontier.add(Candidate(url=url, discovered_by=by) for url in found if url not in self.missed)
         while not self._reader.is_full and (wave := self._frontier.take(self._asker.wave_size)):
             yield from self._wave(wave)
+        self.is_cut_off |= self._reader.lacks_room and bool(self._frontier.pending())
 
     def retry(self) -> Iterator[SitemapRead]:
         """Ask once more for what failed in a way that may pass; for failed guesses only if nothing was found."""

@@ -32,6 +32,7 @@ class Limits:
     extras_per_entry: int = 1_000  # images, videos or alternates of one URL
     text_length: int = 8_192  # of any one field that is kept
     url_length: int = 2_048
+    urls: int | None = None  # of this site, that its tenant has room for; nobody asked for no more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

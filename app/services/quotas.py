@@ -9,19 +9,26 @@ host_requests   requests at a time to one host
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from threading import Lock
 from typing import NamedTuple
 from uuid import UUID
 
 from app.access import Actor
 from app.errors import Excess, QuotaExceeded
 from app.repositories.batches import Landing, Line
-from app.services.caching import Cache, TtlCache
+from app.scanning.values import ScanOptions
+from app.services.caching import TtlCache
 from app.settings import Settings
 from app.unit_of_work import Database, TenantUnit
 from models import Tenant
 
-STORED_SECONDS = 3.0  # that the sum over all domains is taken for the present one
+TOLERATED = 1.1  # of `urls`: beyond it no site is read any more
+KNOWN_SECONDS = 3.0
+STORED_SECONDS = 60.0  # that a sum over all domains may be old at most
+REST = 50  # times as long as it took to make one
 
 
 class Allowed(NamedTuple):
@@ -33,16 +40,65 @@ class Allowed(NamedTuple):
     host_requests: int | None
 
 
+class _Stored(NamedTuple):
+    total: int
+    until: float
+
+
 class Use(NamedTuple):
     limit: int | None
     used: int | None  # None: nothing of it is used up
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What a scan of a tenant may take just now, whatever its caller asked for."""
+
+    pages: bool = True
+    host_requests: int | None = None
+    urls: int | None = None
+    stored: int = 0  # URLs kept of all its domains
+
+    def narrow(self, asked: ScanOptions) -> ScanOptions:
+        """
+        >>> Allowance(pages=False, host_requests=1).narrow(ScanOptions(max_pages=9)).per_host_concurrency
+        1
+        """
+        most = self.host_requests or asked.per_host_concurrency
+        return replace(
+            asked,
+            max_pages=asked.max_pages if self.pages else 0,
+            per_host_concurrency=min(asked.per_host_concurrency, most),
+        )
+
+    def room(self, kept: int) -> int | None:
+        """How many URLs may be read of a site of which `kept` are kept. None: as many as it has.
+
+        What is kept may be read again. But a site that is too large to be read to its end loses nothing that has gone
+        from it; were that let on for ever, changing it again and again would fill the disk.
+
+        >>> Allowance(urls=100, stored=70).room(20)
+        50
+        >>> Allowance(urls=100, stored=111).room(60)
+        0
+        """
+        if self.urls is None:
+            return None
+        if self.stored > self.urls * TOLERATED:
+            return 0
+        return max(self.urls - self.stored + kept, 0)
+
+
+UNLIMITED = Allowance()
+
+
 class Quotas:
-    def __init__(self, database: Database, settings: Settings, *, cache: Cache[UUID, int] | None = None) -> None:
+    def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._settings = settings
-        self._stored: Cache[UUID, int] = cache or TtlCache(seconds=STORED_SECONDS)
+        self._allowances = TtlCache[UUID, Allowance](seconds=KNOWN_SECONDS)
+        self._stored = TtlCache[UUID, _Stored](seconds=STORED_SECONDS)
+        self._summing = Lock()
 
     def allowed(self, uow: TenantUnit) -> Allowed:
         return allowed(uow.tenants.own(), self._settings)
@@ -56,11 +112,33 @@ class Quotas:
         return {name: Use(limit, used.get(name)) for name, limit in self.allowed(uow)._asdict().items()}
 
     def stored(self, uow: TenantUnit) -> int:
-        """URLs kept; a look at every domain, so not at each call."""
-        known = self._stored.get(uow.tenant_id)
+        """URLs kept. It takes a look at every domain, so the longer that took, the longer it is good for."""
+        with self._summing:
+            known = self._stored.get(uow.tenant_id)
+            began = time.monotonic()
+            if known is None or known.until <= began:
+                total = uow.domains.url_total()
+                now = time.monotonic()
+                known = _Stored(total, now + max(KNOWN_SECONDS, (now - began) * REST))
+                self._stored.put(uow.tenant_id, known)
+            return known.total
+
+    def allowance(self, tenant_id: UUID) -> Allowance:
+        """For a scan about to begin; looked up every few seconds.
+
+        :raises Unavailable: the database is away
+        """
+        known = self._allowances.get(tenant_id)
         if known is None:
-            known = uow.domains.url_total()
-            self._stored.put(uow.tenant_id, known)
+            with self._database.for_tenant(tenant_id) as uow:
+                limits = self.allowed(uow)
+                known = Allowance(
+                    pages="pages" not in uow.tenants.off(tenant_id),
+                    host_requests=limits.host_requests,
+                    urls=limits.urls,
+                    stored=0 if limits.urls is None else self.stored(uow),
+                )
+            self._allowances.put(tenant_id, known)
         return known
 
     def admit(self, uow: TenantUnit, limits: Allowed, landing: Landing) -> None:

@@ -28,6 +28,7 @@ from app.scanning.values import (
     FileStatus,
     Home,
     Interrupted,
+    Limits,
     Page,
     PageRead,
     Resume,
@@ -41,6 +42,7 @@ from app.scanning.values import (
     StoredFile,
     UrlEntry,
 )
+from app.services.quotas import UNLIMITED, Allowance
 from app.unit_of_work import Database, TenantUnit
 
 LONGEST_RETRY = 3_600.0
@@ -61,12 +63,20 @@ class Assignment:
     scan_no: int
     site: Site
     options: ScanOptions
+    limits: Limits
     resume: Resume
     seconds_left: float
 
 
 def claim(
-    database: Database, *, tenant_id: UUID, job_id: UUID, dispatch_no: int, lease: float, worker: str
+    database: Database,
+    *,
+    tenant_id: UUID,
+    job_id: UUID,
+    dispatch_no: int,
+    lease: float,
+    worker: str,
+    allowance: Allowance = UNLIMITED,
 ) -> Assignment | None:
     """Make the job ours; None when the message is stale, its batch paused or its domain busy."""
     token = uuid4()
@@ -75,7 +85,7 @@ def claim(
             claimed = uow.jobs.claim(job_id, dispatch_no=dispatch_no, token=token, lease=lease, worker=worker)
             if claimed is None:
                 uow.jobs.give_back(job_id, dispatch_no=dispatch_no)
-            assignment = _assignment(uow, job_id, token, claimed) if claimed else None
+            assignment = _assignment(uow, job_id, token, claimed, allowance) if claimed else None
             uow.commit()
     except Conflict:
         give_back(database, tenant_id=tenant_id, job_id=job_id, dispatch_no=dispatch_no)
@@ -92,8 +102,8 @@ def give_back(database: Database, *, tenant_id: UUID, job_id: UUID, dispatch_no:
         uow.commit()
 
 
-def _assignment(uow: TenantUnit, job_id: UUID, token: UUID, claimed: Claimed) -> Assignment:
-    options = options_from(claimed.options or {})
+def _assignment(uow: TenantUnit, job_id: UUID, token: UUID, claimed: Claimed, allowance: Allowance) -> Assignment:
+    options = allowance.narrow(options_from(claimed.options or {}))
     named = claimed.scheme is not None
     address = parse_site(f"{claimed.scheme or 'https'}://{claimed.host}{claimed.path}")
     scheme = cast("Any", claimed.scheme if named else claimed.learnt_scheme)
@@ -106,6 +116,7 @@ def _assignment(uow: TenantUnit, job_id: UUID, token: UUID, claimed: Claimed) ->
         scan_no=claimed.scan_no,
         site=Site(host=address.host, port=address.port, path=address.path, scheme=scheme, scheme_named=named),
         options=options,
+        limits=Limits(urls=allowance.room(claimed.kept_urls)),
         resume=Resume() if claimed.fresh else _resume(uow, job_id, claimed),
         seconds_left=options.timeout_seconds - claimed.spent_seconds,
     )

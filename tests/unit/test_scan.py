@@ -717,6 +717,42 @@ def test_one_site_lists_no_more_urls_than_allowed():
     assert (capped.content_hash, capped.etag) == (None, None)  # or the rest would count as known the next time
 
 
+def test_a_tenant_without_room_gets_what_fits_and_is_told():
+    """Unlike the caller's own cap, which asks for no more."""
+    result = scanned({MAP: ok(urlset(*(f"/{n}" for n in range(9))), etag='"1"')}, limits=Limits(urls=4))
+
+    capped = result.file(MAP)
+    assert len(result.entries) == 4
+    assert (capped.status, capped.complete, capped.problem.code) == ("partial", False, "quota_exceeded")
+    assert (capped.content_hash, capped.etag) == (None, None)
+    assert result.outcome == "incomplete"
+
+
+def test_files_that_are_not_read_for_want_of_room_make_a_scan_incomplete():
+    web = {ROBOTS: robots(MAP, f"{BASE}/b.xml"), MAP: ok(urlset("/1", "/2")), f"{BASE}/b.xml": ok(urlset("/b"))}
+
+    result = scanned(web, limits=Limits(urls=2), per_host_concurrency=1)
+
+    assert (result.file(MAP).complete, len(result.files), result.outcome) == (True, 1, "incomplete")
+
+
+def test_a_site_that_just_fits_the_room_is_whole():
+    assert (
+        scanned({ROBOTS: robots(MAP), MAP: ok(urlset("/1", "/2"))}, limits=Limits(urls=2)).outcome == "sitemaps_found"
+    )
+
+
+def test_without_any_room_a_site_is_not_said_to_have_no_sitemap():
+    result = scanned({ROBOTS: robots(MAP), MAP: ok(urlset("/1", "/2"))}, limits=Limits(urls=0))
+
+    assert (result.files, result.outcome) == ([], "incomplete")
+
+
+def test_the_callers_own_cap_goes_before_a_room_that_is_larger():
+    result = scanned({MAP: ok(urlset("/1", "/2"))}, max_urls=1, limits=Limits(urls=5))
+    assert (result.file(MAP).problem.code, result.outcome) == ("max_urls", "sitemaps_found")
+
+
 def test_a_file_that_just_fits_the_cap_is_whole():
     assert scanned({MAP: ok(urlset("/1", "/2"))}, max_urls=2).file(MAP).complete
 
