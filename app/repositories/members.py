@@ -148,13 +148,15 @@ class Memberships:
         return list(self._session.scalars(query))
 
     def give(self, user_id: UUID, role_id: int) -> bool:
-        """False when it is held already.
+        """False when it is held already, or there is no such role here any more.
 
-        :raises NotFound: the role, the user or the tenant has just gone
+        :raises NotFound: the role, the user or the tenant goes this moment
         """
+        here = sa.or_(Role.tenant_id.is_(None), Role.tenant_id == self._tenant_id)
+        row = sa.select(sa.literal(self._tenant_id), sa.literal(user_id), Role.id).where(Role.id == role_id, here)
         given = (
             insert(UserRole)
-            .values(tenant_id=self._tenant_id, user_id=user_id, role_id=role_id)
+            .from_select(["tenant_id", "user_id", "role_id"], row)
             .on_conflict_do_nothing()
             .returning(UserRole.role_id)
         )

@@ -92,12 +92,14 @@ class RBACService:
         with self._memberships(by, tenant) as act:
             act.hold(user)
             found = act.role(role)
-            act.may_give(user, found.permissions)
+            may_give(by, user, found.permissions)
             before = act.memberships.roles_of(user)
-            if not act.memberships.give(user, found.id):
+            given = act.memberships.give(user, found.id)
+            # The new row's foreign key holds the role: nobody puts more into it from here on, nor deletes it.
+            held = act.role(found.id)
+            if not given:
                 return
-            # The new row's foreign key holds the role: nobody puts more into it from here on.
-            act.may_give(user, act.role(found.id).permissions)
+            may_give(by, user, held.permissions)
             act.done("member.role_assigned", user, before)
 
     def revoke_role(self, user: UUID, role: int | str, tenant: UUID, *, by: Actor) -> None:
@@ -113,7 +115,7 @@ class RBACService:
             before = act.memberships.roles_of(user)
             if found.id not in before:
                 raise NotFound
-            act.may_take(found.permissions)
+            may_take(by, found.permissions)
             act.keep_administrators(user, {found.name})
             if len(before) == 1:
                 raise Conflict("it is the only role held here; end the membership instead")
@@ -132,7 +134,7 @@ class RBACService:
             before = act.memberships.roles_of(user)
             if not before:
                 raise NotFound
-            act.may_take(act.memberships.permissions_of(user))
+            may_take(by, act.memberships.permissions_of(user))
             act.keep_administrators(user, ADMINISTRATOR_ROLES)
             act.memberships.end(user)
             act.done("member.removed", user, before)
@@ -290,6 +292,20 @@ class RBACService:
             raise NotFound
 
 
+def may_give(by: Actor, user: UUID, permissions: Collection[str]) -> None:
+    """Whoever keeps the platform's users appoints tenants' people; her own way into a tenant is break-glass.
+
+    :raises PermissionDenied: naming what the giver does not hold
+    """
+    appoints = by.may(EVERYBODY) and user != by.user_id
+    by.require_all(set(permissions) - TENANT_PERMISSIONS if appoints else permissions)
+
+
+def may_take(by: Actor, permissions: Collection[str]) -> None:
+    """:raises PermissionDenied: naming what the taker does not hold"""
+    by.require_all(set(permissions) - TENANT_PERMISSIONS if by.may(EVERYBODY) else permissions)
+
+
 @dataclass(frozen=True, slots=True)
 class _Act:
     """One change of somebody's memberships, in its transaction."""
@@ -318,14 +334,6 @@ class _Act:
         vacated = self.memberships.vacated(user, lost)
         if vacated:
             raise Conflict(f"nobody else active is {' or '.join(vacated)}; give the role to somebody else first")
-
-    def may_give(self, user: UUID, permissions: frozenset[str]) -> None:
-        # Whoever keeps the platform's users appoints tenants' administrators; her own way in is break-glass.
-        appoints = self.by.may(EVERYBODY) and user != self.by.user_id
-        self.by.require_all(permissions - TENANT_PERMISSIONS if appoints else permissions)
-
-    def may_take(self, permissions: Collection[str]) -> None:
-        self.by.require_all(set(permissions) - TENANT_PERMISSIONS if self.by.may(EVERYBODY) else permissions)
 
     def done(self, action: str, user: UUID, before: dict[int, str]) -> None:
         after = self.memberships.roles_of(user)
