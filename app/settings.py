@@ -118,6 +118,8 @@ class Settings(BaseSettings):
     )
     access_token_seconds: int = Field(900, ge=5, le=MAX_ACCESS_TOKEN_SECONDS, description="lifetime of an access token")
     refresh_token_seconds: int = Field(30 * 86400, ge=60, description="lifetime of a session without use")
+    api_key_days: int = Field(90, ge=1, le=36_500, description="lifetime of an API key that asks for none")
+    api_key_max_days: int = Field(365, ge=1, le=36_500, description="longest lifetime of an API key")
     login_rate: str = Field("10/minute", description="sign-ins per account and per address")
     request_rate: str = Field("6000/minute", description="requests per caller")
     tenant_rate: str = Field("12000/minute", description="requests of all callers in one tenant")

@@ -29,6 +29,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from app.errors import ConfigurationError, TookTooLong, Unavailable
 from app.repositories import direct, schema, wall
 from app.repositories.accounts import Accounts, SignIn
+from app.repositories.api_keys import ApiKeys
 from app.repositories.audit import Audit
 from app.repositories.batches import Batches
 from app.repositories.credentials import Credentials
@@ -76,6 +77,7 @@ class TenantUnit(_Unit):
         super().__init__(session)
         self.tenant_id = tenant_id
         self.accounts = Accounts(session, tenant_id)
+        self.api_keys = ApiKeys(session, tenant_id)
         self.audit = Audit(session, tenant_id)
         self.batches = Batches(session, tenant_id)
         self.depths = Depths(session, tenant_id)

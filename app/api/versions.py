@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.api import v1
 from app.api.routers import Router
 from app.api.v2 import (
+    api_keys,
     audit_events,
     auth,
     batches,
@@ -37,5 +38,6 @@ VERSIONS: dict[str, tuple[Router, ...]] = {
         roles.permissions_router,
         audit_events.router,
         sessions.router,
+        api_keys.router,
     ),
 }
