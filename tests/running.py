@@ -165,12 +165,19 @@ def descendants(pid: int) -> list[int]:
     waiting = [pid]
     while waiting:
         parent = waiting.pop()
-        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+        for thread in _threads(parent):
             with suppress(OSError):  # it ended while we looked
-                some = [int(word) for word in children.read_text().split()]
+                some = [int(word) for word in (thread / "children").read_text().split()]
                 found += some
                 waiting += some
     return found
+
+
+def _threads(pid: int) -> list[Path]:
+    try:
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:  # it has ended
+        return []
 
 
 def _ready(process: subprocess.Popen[bytes], log: Path) -> str | None:
