@@ -64,7 +64,7 @@ class _Unit:
         self._after.append(action)
 
     def commit(self) -> None:
-        self.session.commit()
+        direct.commit(self.session)
         waiting, self._after = self._after, []
         for action in waiting:
             action()
@@ -135,11 +135,13 @@ class Database:
         self._system = _engine(settings.system_database_url.get_secret_value(), settings.system_pool(), limits)
 
     @contextmanager
-    def for_tenant(self, tenant_id: UUID) -> Iterator[TenantUnit]:
-        """:raises Unavailable: PostgreSQL is away or all connections stay busy"""
-        with _translated(), Session(self._app, expire_on_commit=False) as session:
-            # Local to the transaction, so that a pooled connection can never carry it on to another tenant.
-            direct.run(session, _BE_TENANT, {"tenant": str(tenant_id)})
+    def for_tenant(self, tenant_id: UUID, *, durable: bool = True) -> Iterator[TenantUnit]:
+        """Not `durable`: its commit does not wait for the disk, and may be undone by a crash of PostgreSQL.
+
+        :raises Unavailable: PostgreSQL is away or all connections stay busy
+        """
+        with _translated(), self._app.connect() as connection, Session(connection, expire_on_commit=False) as session:
+            direct.begin(session, connection, {_TENANT: str(tenant_id), **({} if durable else _NEED_NOT_LAST)})
             yield TenantUnit(session, tenant_id)
 
     @contextmanager
@@ -180,7 +182,8 @@ class Database:
         self._system.dispose()
 
 
-_BE_TENANT = direct.statement("SELECT set_config('app.tenant_id', :tenant, true)")
+_TENANT = "app.tenant_id"
+_NEED_NOT_LAST = {"synchronous_commit": "off"}
 
 
 def _engine(url: str, pool: PoolSettings, limits: Mapping[str, int]) -> sa.Engine:

@@ -9,14 +9,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.repositories import direct
 from app.repositories.keyset import PageOf, decode, page
 from models import Domain
-
-_SCANNED = direct.statement("""
-    UPDATE domains SET last_job_id = :job, last_outcome = :outcome, last_scanned_at = now(), sitemap_count = :sitemaps,
-                       url_count = :urls, scheme = coalesce(:scheme, scheme)
-    WHERE tenant_id = :tenant AND id = :domain""")
 
 
 class Domains:
@@ -62,13 +56,6 @@ class Domains:
 
     def set_details(self, domain_id: UUID, details: dict[str, Any]) -> None:
         self._change(domain_id, details=details)
-
-    def scanned(
-        self, domain_id: UUID, *, job_id: UUID, outcome: str, sitemaps: int, urls: int, scheme: str | None
-    ) -> None:
-        """What its newest scan found; `scheme` is where the site answered, if it did."""
-        found = {"job": job_id, "outcome": outcome, "sitemaps": sitemaps, "urls": urls, "scheme": scheme}
-        direct.run(self._session, _SCANNED, {"tenant": self._tenant_id, "domain": domain_id, **found})
 
     def _mine(self) -> sa.Select[Domain]:
         return sa.select(Domain).where(Domain.tenant_id == self._tenant_id).execution_options(populate_existing=True)

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.repositories import bulk, direct
+from app.repositories import bulk
 from app.repositories.hashes import url_key
 from app.repositories.keyset import PageOf, decode, page
 from models import Domain, Job, SitemapFile, SitemapRead, SitemapUrl
@@ -134,24 +134,6 @@ _UNLISTED = sa.text("""
     JOIN sitemap_files f ON f.tenant_id = :tenant AND f.id = once.file_id
     LEFT JOIN listed ON listed.parent_id = once.parent_id AND listed.url = f.url
     WHERE listed.url IS NULL""")
-
-_FORGET_EXPECTED = direct.statement(
-    "DELETE FROM sitemap_reads WHERE tenant_id = :tenant AND job_id = :job AND status = 'pending'"
-)
-
-_TOTALS = direct.statement("""
-    SELECT (SELECT count(*) FROM sitemap_reads WHERE tenant_id = :tenant AND job_id = :job
-            AND status IN ('read', 'partial', 'unchanged')) AS sitemaps,
-           count(*) FILTER (WHERE n > 0) AS files_with_urls, coalesce(sum(n), 0) AS urls
-    FROM sitemap_files f CROSS JOIN LATERAL (
-        SELECT count(*) AS n FROM sitemap_urls u
-        WHERE u.tenant_id = :tenant AND u.file_id = f.id AND u.to_scan IS NULL) open
-    WHERE f.tenant_id = :tenant AND f.domain_id = :domain""")
-
-_DISTINCT_URLS = sa.text("""
-    SELECT count(DISTINCT u.url_hash) FROM sitemap_files f
-    JOIN sitemap_urls u ON u.tenant_id = :tenant AND u.file_id = f.id AND u.to_scan IS NULL
-    WHERE f.tenant_id = :tenant AND f.domain_id = :domain""")
 
 
 class Inventory:
@@ -269,10 +251,6 @@ class Inventory:
             ]
             self._session.execute(insert(SitemapRead).values(values).on_conflict_do_nothing())
 
-    def forget_expected(self, job_id: UUID) -> None:
-        """At a job's end: files it knew of and, by its limits, never asked for were not met."""
-        direct.run(self._session, _FORGET_EXPECTED, {"tenant": self._tenant_id, "job": job_id})
-
     def record(self, job_id: UUID, file_id: int, **values: Any) -> None:
         """What a job met at a file."""
         row = {"tenant_id": self._tenant_id, "job_id": job_id, "file_id": file_id, **values}
@@ -343,14 +321,6 @@ class Inventory:
         return bulk.affected(
             self._session, sa.text(_REMOVE_ALL), {"tenant": self._tenant_id, "file": file_id, "scan": scan_no}
         )
-
-    def totals(self, domain_id: UUID, job_id: UUID) -> tuple[int, int]:
-        """Sitemap files this job read, and distinct URLs now in the domain's inventory."""
-        parameters = {"tenant": self._tenant_id, "domain": domain_id, "job": job_id}
-        sitemaps, files_with_urls, urls = direct.run(self._session, _TOTALS, parameters).fetchone() or (0, 0, 0)
-        if files_with_urls <= 1:
-            return int(sitemaps), int(urls)
-        return int(sitemaps), int(self._session.scalar(_DISTINCT_URLS, parameters) or 0)
 
     def urls(self, job: Job, *, limit: int, cursor: str | None) -> PageOf[UrlView]:
         """The inventory as of a job's scan: each URL once per file that listed it then."""

@@ -19,6 +19,7 @@ from models import BatchJob, Domain, Job, Tenant
 from models.states import OPEN_JOBS, QUARANTINE_AFTER, BatchStatus, JobStatus
 
 _NOW = sa.func.now()
+_NOT_OURS = "this attempt no longer owns its job"
 BUSY_PAUSE = 2.0  # seconds until a job whose domain is being scanned asks again
 
 # One statement: the claim, the number of its scan (a new one at the first attempt, or when another job has scanned the
@@ -72,9 +73,37 @@ _ERROR = "error_code = :code, error_detail = :detail, error_retryable = :retryab
 _CHECKPOINT = direct.statement(f"""
     UPDATE jobs SET progress = greatest(progress, :progress), stats = CAST(:stats AS jsonb),
                     lease_until = clock_timestamp() + make_interval(secs => :lease) {_HELD}""")
-_COMPLETE = direct.statement(f"""
-    UPDATE jobs SET status = 'complete', outcome = :outcome, progress = 100, finished_at = now(), waiting_on = NULL,
-                    error_code = NULL, error_detail = NULL, error_retryable = NULL, {_OVER} {_HELD}""")
+# The last of an attempt that ends well, in one statement: under its token it ends the job, forgets the files it knew of
+# and by its limits never asked for, and writes down what its domain has now; under any other it touches nothing.
+# Nobody else writes what it counts, so that its snapshot may be older than the row's lock does no harm.
+_COMPLETE = direct.statement("""
+    WITH lists AS (
+        SELECT f.id, (SELECT count(*) FROM sitemap_urls u
+                      WHERE u.tenant_id = :tenant AND u.file_id = f.id AND u.to_scan IS NULL) AS n
+        FROM jobs j JOIN sitemap_files f ON f.tenant_id = :tenant AND f.domain_id = j.domain_id
+        WHERE j.tenant_id = :tenant AND j.id = :job
+    ), found AS MATERIALIZED (
+        SELECT (SELECT count(*) FROM sitemap_reads WHERE tenant_id = :tenant AND job_id = :job
+                AND status IN ('read', 'partial', 'unchanged')) AS sitemaps,
+               CASE WHEN count(*) FILTER (WHERE n > 0) <= 1 THEN coalesce(sum(n), 0)
+                    ELSE (SELECT count(DISTINCT u.url_hash) FROM lists JOIN sitemap_urls u
+                          ON u.tenant_id = :tenant AND u.file_id = lists.id AND u.to_scan IS NULL) END AS urls
+        FROM lists
+    ), ended AS (
+        UPDATE jobs SET status = 'complete', outcome = :outcome, progress = 100, finished_at = now(),
+                        waiting_on = NULL, error_code = NULL, error_detail = NULL, error_retryable = NULL,
+                        lease_token = NULL, lease_until = NULL, updated_at = now(),
+                        stats = CAST(:stats AS jsonb) || jsonb_build_object('urls', found.urls),
+                        spent_seconds = spent_seconds + :spent
+        FROM found WHERE tenant_id = :tenant AND id = :job AND lease_token = :token
+        RETURNING id, domain_id
+    ), forgotten AS (
+        DELETE FROM sitemap_reads r USING ended
+        WHERE r.tenant_id = :tenant AND r.job_id = ended.id AND r.status = 'pending'
+    )
+    UPDATE domains d SET last_job_id = ended.id, last_outcome = :outcome, last_scanned_at = now(),
+                         sitemap_count = found.sitemaps, url_count = found.urls, scheme = coalesce(:scheme, d.scheme)
+    FROM ended, found WHERE d.tenant_id = :tenant AND d.id = ended.domain_id""")
 _FAIL = direct.statement(
     f"UPDATE jobs SET status = 'failed', finished_at = now(), waiting_on = NULL, {_ERROR}, {_OVER} {_HELD}"
 )
@@ -268,15 +297,24 @@ class Jobs:
         """
         row = direct.run(self._session, _HOLD, {"tenant": self._tenant_id, "job": job_id, "token": token}).fetchone()
         if row is None:
-            raise Aborted("this attempt no longer owns its job")
+            raise Aborted(_NOT_OURS)
         return Held(*row)
 
     def checkpoint(self, job: Held, *, percent: int, stats: Stats, lease: float) -> None:
         """Write progress down and prolong the lease: landing a large file may have outlasted it."""
         self._move(job, _CHECKPOINT, progress=min(percent, 99), stats=json.dumps(stats), lease=lease)
 
-    def complete(self, job: Held, *, outcome: str, stats: Stats, spent: float) -> None:
-        self._move(job, _COMPLETE, outcome=outcome, stats=json.dumps(stats), spent=spent)
+    def complete(
+        self, job_id: UUID, token: UUID, *, outcome: str, scheme: str | None, stats: Stats, spent: float
+    ) -> None:
+        """End the running job well, if this attempt still owns it; `scheme` is where the site answered, if it did.
+
+        :raises Aborted: another attempt does, or the job has ended
+        """
+        values = {"job": job_id, "token": token, "outcome": outcome, "scheme": scheme, "spent": spent}
+        told = {"tenant": self._tenant_id, "stats": json.dumps(stats), **values}
+        if not direct.run(self._session, _COMPLETE, told).rowcount:
+            raise Aborted(_NOT_OURS)
 
     def fail(self, job: Held, error: JobError, *, stats: Stats, spent: float) -> None:
         self._move(job, _FAIL, **error._asdict(), stats=json.dumps(stats), spent=spent)

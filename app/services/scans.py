@@ -78,10 +78,15 @@ def claim(
     worker: str,
     allowance: Allowance = UNLIMITED,
 ) -> Assignment | None:
-    """Make the job ours; None when the message is stale, its batch paused or its domain busy."""
+    """Make the job ours; None when the message is stale, its batch paused or its domain busy.
+
+    The commit does not wait for the disk. Should PostgreSQL crash within a moment and forget the claim, the job is
+    queued as it was and is sent again like any whose message is lost, and this attempt, whose token is nowhere, writes
+    nothing: no later commit can outlive an earlier one.
+    """
     token = uuid4()
     try:
-        with database.for_tenant(tenant_id) as uow:
+        with database.for_tenant(tenant_id, durable=False) as uow:
             claimed = uow.jobs.claim(job_id, dispatch_no=dispatch_no, token=token, lease=lease, worker=worker)
             if claimed is None:
                 uow.jobs.give_back(job_id, dispatch_no=dispatch_no)
@@ -383,21 +388,22 @@ class Recorder:
             uow.commit()
 
     def _finished(self, event: ScanFinished) -> None:
-        domain_id, job_id = self._assignment.domain_id, self._assignment.job_id
-        with self._database.for_tenant(self._assignment.tenant_id) as uow:
-            job = self._hold(uow)
-            uow.inventory.forget_expected(job_id)
+        mine = self._assignment
+        with self._database.for_tenant(mine.tenant_id) as uow:
             if event.outcome in ("sitemaps_found", "unchanged"):
-                uow.inventory.retire_unlisted(domain_id, job_id, self._assignment.scan_no)
-            sitemaps, urls = uow.inventory.totals(domain_id, job_id)
-            uow.domains.scanned(
-                domain_id, job_id=job_id, outcome=event.outcome, sitemaps=sitemaps, urls=urls, scheme=self._scheme
+                self._hold(uow)
+                uow.inventory.retire_unlisted(mine.domain_id, mine.job_id, mine.scan_no)
+            uow.jobs.complete(
+                mine.job_id,
+                mine.token,
+                outcome=event.outcome,
+                scheme=self._scheme,
+                stats=asdict(event.stats),
+                spent=self._spent(),
             )
-            told = {**asdict(event.stats), "urls": urls}
-            uow.jobs.complete(job, outcome=event.outcome, stats=told, spent=self._spent())
-            points.reached("finishing", job_id)
+            points.reached("finishing", mine.job_id)
             uow.commit()
-        points.reached("finished", job_id)
+        points.reached("finished", mine.job_id)
 
 
 class _Rows:

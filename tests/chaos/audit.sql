@@ -6,9 +6,10 @@ CREATE SCHEMA chaos;
 CREATE TABLE chaos.moves (
     n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(),
     job_id uuid NOT NULL, old_status text, new_status text, dispatch_no int, attempt int, lost int,
-    old_token uuid, new_token uuid, told text, by_whom text DEFAULT current_setting('application_name')
+    old_token uuid, new_token uuid, xid xid8 DEFAULT pg_current_xact_id(), told text, by_whom text DEFAULT current_setting('application_name')
 );
 CREATE INDEX ON chaos.moves (job_id, n);
+CREATE INDEX ON chaos.moves (old_token);
 
 -- What a job met at a file: each landing of it.
 CREATE TABLE chaos.landings (
@@ -17,7 +18,8 @@ CREATE TABLE chaos.landings (
 );
 CREATE INDEX ON chaos.landings (job_id, file_id);
 
--- Writes of results by somebody who does not hold the job: there must be none.
+-- Writes of results by somebody who does not hold the job, or has not let go of it by the very same transaction: there
+-- must be none.
 CREATE TABLE chaos.strays (
     n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(),
     relation text NOT NULL, operation text NOT NULL, told text, by_whom text DEFAULT current_setting('application_name')
@@ -45,10 +47,11 @@ CREATE TRIGGER chaos_landing AFTER INSERT OR UPDATE ON sitemap_reads FOR EACH RO
     WHEN (NEW.status <> 'pending') EXECUTE FUNCTION chaos.landing();
 
 CREATE FUNCTION chaos.fence() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
-DECLARE told text := nullif(current_setting('chaos.token', true), '');
+DECLARE mine text := nullif(current_setting('chaos.token', true), '');
 BEGIN
-    IF NOT EXISTS (SELECT FROM jobs WHERE status = 'running' AND lease_token = told::uuid) THEN
-        INSERT INTO chaos.strays (relation, operation, told) VALUES (TG_TABLE_NAME, TG_OP, told);
+    IF NOT EXISTS (SELECT FROM jobs WHERE status = 'running' AND lease_token = mine::uuid)
+       AND NOT EXISTS (SELECT FROM chaos.moves WHERE old_token = mine::uuid AND xid = pg_current_xact_id()) THEN
+        INSERT INTO chaos.strays (relation, operation, told) VALUES (TG_TABLE_NAME, TG_OP, mine);
     END IF;
     RETURN NULL;
 END $$;

@@ -60,18 +60,21 @@ def _name_us():
 
 
 def _tell_tokens():
-    hold = Jobs.hold
+    for fenced in ("hold", "complete"):
+        setattr(Jobs, fenced, _telling(getattr(Jobs, fenced)))
 
-    def telling(self, job_id, token):
+
+def _telling(fenced):
+    def telling(self, job_id, token, **values):
         self._session.execute(sa.text("SELECT set_config('chaos.token', :token, true)"), {"token": str(token)})
         try:
-            return hold(self, job_id, token)
+            return fenced(self, job_id, token, **values)
         except Aborted:
             with (DIRECTORY / REFUSED).open("a", encoding="utf-8") as file:
                 file.write(f"{os.getpid()} {job_id} {token}\n")
             raise
 
-    Jobs.hold = telling
+    return telling
 
 
 def _shift_clock():

@@ -155,7 +155,7 @@ def term_during_work(arena: Arena) -> float:
 
 @scenario(bar=LEASE + 5)
 def a_second_term(arena: Arena) -> float:
-    """It insists: the process ends at once, and the lease does the rest."""
+    """It insists: scans stop where they are and their jobs go back at once."""
     arena.gated(24, inside=SLOTS)
     pids = arena.workers()
     held = arena.jobs_of(pids)

@@ -5,6 +5,7 @@ What the catalogue must say of it stands in `catalogue.py`; `wall.txt` is the wh
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -450,27 +451,23 @@ def test_a_setting_of_the_whole_session_is_overruled_by_the_next_unit(one_connec
 
 def test_one_place_sets_the_tenant_and_for_its_transaction_only():
     """Security D2"""
-    naming = {
-        path.relative_to(ROOT).as_posix(): [
-            line.strip() for line in path.read_text(encoding="utf-8").splitlines() if "app.tenant_id" in line
-        ]
+    naming = [
+        (path.relative_to(ROOT).as_posix(), line.strip())
         for room in ("app", "workers", "models")
         for path in (ROOT / room).rglob("*.py")
-    }
-    (place, lines), *others = [
-        (name, lines) for name, lines in naming.items() if any("set_config" in line or "SET " in line for line in lines)
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if "app.tenant_id" in line
     ]
-    assert (place, others) == ("app/unit_of_work.py", [])
-    assert [line for line in lines if "set_config" in line] == [
-        """_BE_TENANT = direct.statement("SELECT set_config('app.tenant_id', :tenant, true)")"""
-    ]
+    assert naming == [("app/unit_of_work.py", '_TENANT = "app.tenant_id"')]
+    transaction = (ROOT / "app/repositories/direct.py").read_text(encoding="utf-8")
+    assert re.findall(r"\bSET\b \w+", transaction) == ["SET LOCAL"]
 
 
 HOSTILE = ("x' OR '1'='1", "'; SELECT set_config('app.tenant_id', '{}', true); --", "{}' --", "")
 
 
 def test_a_tenant_that_is_none_lets_nobody_in(database, tenants):
-    """Security D2: the value is bound, and the policy takes nothing but a UUID"""
+    """Security D2: the value is quoted, and the policy takes nothing but a UUID"""
     _, there = tenants
     for text in HOSTILE:
         with suppress(sa.exc.DataError), database.for_tenant(text.format(there)) as uow:

@@ -144,7 +144,10 @@ class Moves(RuleBasedStateMachine):
         holds = job.status == "running" and job.token == token
         try:
             with self.database.for_tenant(self.tenant_id) as uow:
-                self._write(uow.jobs, uow.jobs.hold(id_, token), how)
+                if how == "complete":
+                    uow.jobs.complete(id_, token, outcome="no_sitemap", scheme=None, stats={}, spent=0)
+                else:
+                    self._write(uow.jobs, uow.jobs.hold(id_, token), how)
                 uow.commit()
         except Aborted:
             assert not holds
@@ -163,8 +166,6 @@ class Moves(RuleBasedStateMachine):
     def _write(self, jobs, row, how):
         if how == "land":
             jobs.checkpoint(row, percent=50, stats={}, lease=60)
-        elif how == "complete":
-            jobs.complete(row, outcome="no_sitemap", stats={}, spent=0)
         elif how == "fail":
             jobs.fail(row, JobError("http_4xx", "no", retryable=False), stats={}, spent=0)
         elif how == "retry":

@@ -204,7 +204,7 @@ def test_a_message_that_reaches_a_draining_process_is_not_held_back(submit, work
 
 
 def test_a_database_that_is_away_at_the_claim_costs_the_job_nothing(submit, work, runtime, monkeypatch):
-    def away(tenant):
+    def away(tenant, **options):
         raise Unavailable
 
     monkeypatch.setattr(runtime.database, "for_tenant", away)
