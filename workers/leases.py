@@ -1,10 +1,11 @@
 """The jobs this process holds: their leases prolonged, their owners' wishes noticed, and whether they get on.
 
 Two threads a process. One asks the database: every two seconds which jobs are still ours (somebody may have cancelled
-one, or its lease passed while we were stopped), to abort the others, and every quarter of a lease it prolongs them all
-in one statement. The other watches: no answer for three quarters of a lease, be it that the first thread hangs in a
-question, and everything aborts: another worker will soon take over. A job that shows no sign of getting on for too
-long is stuck where no abort can reach it: its lease is not prolonged any more, and the process must be replaced.
+one, or its lease passed while we were stopped) and which may go on (a batch may be paused, a tenant suspended), to
+abort the others, and every quarter of a lease it prolongs them all in one statement. The other watches: no answer for
+three quarters of a lease, be it that the first thread hangs in a question, and everything aborts: another worker will
+soon take over. A job that shows no sign of getting on for too long is stuck where no abort can reach it: its lease is
+not prolonged any more, and the process must be replaced.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from app.unit_of_work import Database
 log = structlog.get_logger(__name__)
 LOOK_SECONDS = 2.0
 SILENCE = 0.75  # of a lease
-LOST, SHUTDOWN = "lost", "shutdown"
+LOST, SHUTDOWN, ON_HOLD = "lost", "shutdown", "on hold"
 
 
 class Leases:
@@ -110,6 +111,8 @@ class Leases:
         for assignment, control in held:
             if assignment.job_id not in ours:
                 control.abort(LOST)
+            elif not ours[assignment.job_id]:
+                control.abort(ON_HOLD)
 
     def watch(self) -> None:
         """Look at the clock, once."""
@@ -134,7 +137,7 @@ class Leases:
         for control in held:
             control.abort(LOST)
 
-    def _ask(self, held: list[tuple[Assignment, Control]], *, prolong: bool) -> set[UUID]:
+    def _ask(self, held: list[tuple[Assignment, Control]], *, prolong: bool) -> dict[UUID, bool]:
         keys = [(a.tenant_id, a.job_id, a.token) for a, _ in held]
         with self._database.system() as uow:
             if prolong:

@@ -17,7 +17,7 @@ from app.scanning import scan
 from app.scanning.values import Event, ScanFinished, SitemapRead
 from app.services import scans
 from app.services.scans import Assignment, Recorder, StoredInventory
-from workers.leases import SHUTDOWN
+from workers.leases import ON_HOLD, SHUTDOWN
 from workers.runtime import Runtime
 
 log = structlog.get_logger(__name__)
@@ -142,10 +142,10 @@ class _Attempt:
         )
 
     def _aborted(self) -> None:
-        """By its own deadline: failed. By shutdown: put back. Lost or cancelled: the row says so already."""
+        """By its own deadline: failed. By shutdown, or on hold: put back. Else the row says so already."""
         if self._control.reason == DEADLINE:
             self._fail(ScanFailed("job_timeout"))
-        elif self._control.reason == SHUTDOWN:
+        elif self._control.reason in (SHUTDOWN, ON_HOLD):
             self._put_back(0.0, None)
         else:
             self._ended("stopped", self._control.reason)

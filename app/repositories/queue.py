@@ -155,9 +155,11 @@ _HEARTBEAT = sa.text("""
 # A running job of a batch that is being cancelled stops as well; the sweep ends its row. Only a running job has a
 # token: to ask for the status too would only lead the planner away from the key.
 _STILL_OURS = sa.text("""
-    SELECT jobs.id FROM jobs
+    SELECT jobs.id, coalesce(b.status, 'running') <> 'paused' AND t.status = 'active'
+    FROM jobs
     JOIN unnest(CAST(:tenants AS uuid[]), CAST(:jobs AS uuid[]), CAST(:tokens AS uuid[])) AS mine (tenant_id, id, token)
       ON jobs.tenant_id = mine.tenant_id AND jobs.id = mine.id AND jobs.lease_token = mine.token
+    JOIN tenants t ON t.id = jobs.tenant_id
     LEFT JOIN batch_jobs b ON b.tenant_id = jobs.tenant_id AND b.id = jobs.batch_id
     WHERE coalesce(b.status, 'running') <> 'cancelling'""")
 
@@ -262,9 +264,12 @@ class Queue:
         """Prolong the leases of (tenant, job, token); answers those prolonged. `still_ours` tells of the others."""
         return {row[0] for row in self._session.execute(_HEARTBEAT, {**_columns(held), "lease": lease})}
 
-    def still_ours(self, held: Sequence[tuple[UUID, UUID, UUID]]) -> set[UUID]:
-        """Of (tenant, job, token), the jobs that nobody has cancelled or taken over."""
-        return {row[0] for row in self._session.execute(_STILL_OURS, _columns(held))}
+    def still_ours(self, held: Sequence[tuple[UUID, UUID, UUID]]) -> dict[UUID, bool]:
+        """Of (tenant, job, token), the jobs that nobody has cancelled or taken over, and whether they may go on.
+
+        They may not while their batch is paused or their tenant suspended.
+        """
+        return {row[0]: row[1] for row in self._session.execute(_STILL_OURS, _columns(held))}
 
     def reap_messages(self, seen: Mapping[str, tuple[float, float]], *, patience: float) -> int:
         """Queued → pending where the message is overdue, or lost by what was seen of its queue.

@@ -70,7 +70,7 @@ class Batches:
         return self._move(actor, batch_id, move)
 
     def pause(self, actor: Actor, batch_id: UUID) -> BatchView:
-        """Nothing more of it is started; what runs, runs on.
+        """Nothing more of it is started; what runs goes back to where it was at its last checkpoint.
 
         :raises NotFound: the tenant has no such batch
         """

@@ -13,7 +13,7 @@ import pytest
 from app.errors import Aborted, Unavailable
 from app.fetching.control import Control
 from tests.running import until
-from workers.leases import LOST, Leases
+from workers.leases import LOST, ON_HOLD, Leases
 from workers.process import resident_mib
 
 
@@ -22,6 +22,7 @@ class Database:
 
     def __init__(self):
         self.ours = set()
+        self.on_hold = set()
         self.away = None
         self.prolonged = 0
         self.kept = set()
@@ -38,7 +39,7 @@ class Database:
         return self.ours
 
     def still_ours(self, held):
-        return self.ours
+        return {job: job not in self.on_hold for job in self.ours}
 
 
 @pytest.fixture
@@ -81,13 +82,18 @@ def assignment():
     return SimpleNamespace(tenant_id=uuid4(), job_id=uuid4(), token=uuid4())
 
 
-def test_what_is_no_longer_ours_is_aborted_and_the_rest_goes_on(leases, database):
-    kept, lost = assignment(), assignment()
-    controls = Control(), Control()
-    database.ours = {kept.job_id}
-    with leases.holding(kept, controls[0]), leases.holding(lost, controls[1]):
+def test_what_is_no_longer_ours_or_may_not_go_on_is_aborted_and_the_rest_goes_on(leases, database):
+    kept, lost, paused = assignment(), assignment(), assignment()
+    controls = Control(), Control(), Control()
+    database.ours = {kept.job_id, paused.job_id}
+    database.on_hold = {paused.job_id}
+    with (
+        leases.holding(kept, controls[0]),
+        leases.holding(lost, controls[1]),
+        leases.holding(paused, controls[2]),
+    ):
         leases.look()
-        assert [control.reason for control in controls] == [None, LOST]
+        assert [control.reason for control in controls] == [None, LOST, ON_HOLD]
 
 
 def test_leases_are_prolonged_well_before_they_pass(leases, database):

@@ -184,7 +184,8 @@ class Moves(RuleBasedStateMachine):
             ours = uow.queue.still_ours(held)
             uow.commit()
         assert prolonged == running
-        assert ours == {id_ for id_ in running if self.states[self.jobs[id_].batch] != "cancelling"}
+        states = {id_: self.states[self.jobs[id_].batch] for id_ in running}
+        assert ours == {id_: state != "paused" for id_, state in states.items() if state != "cancelling"}
 
     # Time
 

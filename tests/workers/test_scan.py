@@ -12,6 +12,7 @@ from app.errors import Unavailable
 from app.fetching import client
 from app.repositories.inventory import Inventory
 from app.services import upkeep
+from app.services.jobs import waiting_on
 from app.settings import parse_connect_to
 from tests.running import until
 from workers import scan
@@ -128,6 +129,34 @@ def test_cancelling_the_batch_stops_its_running_job(site, submit, work, look, da
     with database.for_tenant(tenant_id) as uow:
         batch = uow.batches.get(batch_id)
     assert (batch.batch.status, batch.counts["cancelled"], look(job_id).job.status) == ("cancelled", 1, "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("hold", "let_go", "waits_for"),
+    [
+        ("UPDATE batch_jobs SET status = 'paused'", "UPDATE batch_jobs SET status = 'running'", "paused"),
+        ("UPDATE tenants SET status = 'suspended'", "UPDATE tenants SET status = 'active'", "tenant_suspended"),
+    ],
+)
+def test_running_work_of_a_paused_batch_or_suspended_tenant_goes_back_and_goes_on_later(
+    site, submit, work, look, dispatch, urls_of, superuser_here, hold, let_go, waits_for
+):
+    asked, go = site.gate(HOST, "/sitemap.xml", urlset("/1"))
+    _, job_id = submit()
+    worker = threading.Thread(target=work, args=(job_id,))
+    worker.start()
+    assert asked.wait(20)
+    superuser_here.execute(hold)
+    worker.join(10)  # the gate is still shut: only the abort can have ended it
+    assert not worker.is_alive()
+    go.set()
+    view = look(job_id)
+    assert (view.job.status, view.job.attempt, view.job.lost) == ("pending", 0, 0)
+    assert waiting_on(view) == waits_for
+    assert dispatch() == {}
+    superuser_here.execute(let_go)
+    assert work(job_id).job.status == "complete"
+    assert urls_of(job_id) == [f"http://{HOST}/1"]
 
 
 def test_an_attempt_that_lost_its_job_writes_nothing(site, submit, work, look, database, tenant_id, urls_of):

@@ -355,7 +355,7 @@ def test_a_heartbeat_steps_over_a_row_that_is_being_written(database, batch, ten
         held = [(tenant_id, view.job.id, token)]
         with database.system() as uow:  # would hang until the statement's time limit if it waited
             assert uow.queue.heartbeat(held, lease=60) == set()
-            assert uow.queue.still_ours(held) == {view.job.id}
+            assert uow.queue.still_ours(held) == {view.job.id: True}
 
 
 def test_cancelling_sweeps_everything_open_and_counts_stay_true(database, batch, counts, sql, tenant_id):
