@@ -29,6 +29,8 @@ from app.repositories.jobs import JobError
 from app.services import scans, upkeep
 from app.services.batches import Batches
 from app.services.jobs import Jobs
+from app.services.quotas import Quotas
+from app.settings import Settings
 from models.states import MAX_LOST, QUARANTINE_AFTER, settled
 from tests.fakes import FakeTaskQueue
 
@@ -62,6 +64,7 @@ class Moves(RuleBasedStateMachine):
     def submit(self):
         self.superuser.execute("TRUNCATE jobs, batch_jobs, batch_counts, domains CASCADE")
         self.actor = Actor(uuid4(), self.tenant_id, "somebody@example.com")
+        self.quotas = Quotas(self.database, Settings(_env_file=None))
         self.jobs: dict[UUID, Job] = {}
         self.batches: list[UUID] = []
         self.states = ["pending", "pending"]
@@ -253,7 +256,7 @@ class Moves(RuleBasedStateMachine):
         job = self.jobs[self.ids[n]]
         allowed = job.status in ("failed", "cancelled") and self.states[job.batch] != "cancelling"
         try:
-            Jobs(self.database).retry(self.actor, self.ids[n])
+            Jobs(self.database).retry(self.actor, self.ids[n], quotas=self.quotas)
         except Conflict:
             assert not allowed
             return
