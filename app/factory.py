@@ -46,6 +46,7 @@ def create_app(
         settings = configuration.load()
         log.configure(level=settings.log_level, style=settings.log_format)
     points.install(settings.test_points)
+    passwords = passwords or Passwords.beside(settings.api_threads)
     database = Database(settings, "api")
     database.check()
     app = Flask("app.api", static_folder=None)
@@ -58,12 +59,8 @@ def create_app(
         settings=settings,
         database=database,
         queue=queue or _queue(settings),
-        accounts=AccountService(
-            database,
-            settings,
-            passwords=passwords or Passwords.beside(settings.api_threads),
-            standings=standings,
-        ),
+        accounts=AccountService(database, settings, passwords=passwords, standings=standings),
+        passwords=passwords,
         rbac=rbac,
         features=Features(database),
         quotas=Quotas(database, settings),
@@ -79,7 +76,7 @@ def create_app(
     for version, resources in VERSIONS.items():
         routers.register(api, version, resources)
     app.register_blueprint(pages.pages)
-    limits.protect_sign_in(app, limiter, "v2-auth.login", settings.login_rate)
+    limits.protect_sign_in(app, limiter, settings.login_rate)
     security.check_declared(app)
     return app
 

@@ -120,6 +120,9 @@ class Settings(BaseSettings):
     refresh_token_seconds: int = Field(30 * 86400, ge=60, description="lifetime of a session without use")
     api_key_days: int = Field(90, ge=1, le=36_500, description="lifetime of an API key that asks for none")
     api_key_max_days: int = Field(365, ge=1, le=36_500, description="longest lifetime of an API key")
+    invitation_seconds: int = Field(
+        7 * 86400, ge=60, le=90 * 86400, description="how long an invitation may be accepted"
+    )
     login_rate: str = Field("10/minute", description="sign-ins per account and per address")
     request_rate: str = Field("6000/minute", description="requests per caller")
     tenant_rate: str = Field("12000/minute", description="requests of all callers in one tenant")

@@ -10,6 +10,7 @@ from flask import current_app
 from app.queueing import TaskQueue
 from app.services.accounts import AccountService
 from app.services.features import Features
+from app.services.passwords import Passwords
 from app.services.quotas import Quotas
 from app.services.rbac import RBACService
 from app.settings import Settings
@@ -24,6 +25,7 @@ class Core:
     database: Database
     queue: TaskQueue
     accounts: AccountService
+    passwords: Passwords
     rbac: RBACService
     features: Features
     quotas: Quotas

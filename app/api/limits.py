@@ -4,6 +4,7 @@ process while Redis is away.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, Response, current_app, request
@@ -11,9 +12,11 @@ from flask_limiter import Limiter
 from werkzeug.exceptions import HTTPException
 
 from app.api import requests
-from app.api.security import access_of, claims_sent, key_known
+from app.api.core import core
+from app.api.security import access_of, claims_sent, current_actor, key_known
 from app.errors import ScraperSkyError
 from app.services.emails import looked_for
+from app.services.invitations import InvitationService
 from app.settings import Settings
 
 UNLIMITED = ("/health", "/metrics")
@@ -40,12 +43,16 @@ def install(app: Flask, settings: Settings) -> Limiter:
     return limiter
 
 
-def protect_sign_in(app: Flask, limiter: Limiter, endpoint: str, rate: str) -> None:
-    """Count refused sign-ins per account, from wherever, and per address, for whichever account."""
-    view: Any = app.view_functions[endpoint]
-    for key in (account, address):
-        view = limiter.limit(rate, key_func=key, deduct_when=_refused)(view)
-    app.view_functions[endpoint] = view
+def protect_sign_in(app: Flask, limiter: Limiter, rate: str) -> None:
+    """Count wrong passwords per account, from wherever, and per address, for whichever account.
+
+    Wherever a password can be tried, it is one count.
+    """
+    for endpoint, whose in TRY_PASSWORDS.items():
+        view: Any = app.view_functions[endpoint]
+        for key in (whose, address):
+            view = limiter.shared_limit(rate, scope="passwords", key_func=key, deduct_when=_refused)(view)
+        app.view_functions[endpoint] = view
 
 
 def caller() -> str:
@@ -65,12 +72,37 @@ def address() -> str:
 
 
 def account() -> str:
+    return f"account:{looked_for(str(_sent('email')))}"
+
+
+def invited() -> str:
+    """The account an invitation is for: who sends one out could try its password with it."""
+    invitations = InvitationService(core().database, core().settings, passwords=core().passwords)
+    try:
+        return f"account:{invitations.address_of(str(_sent('token')))}"
+    except ScraperSkyError:
+        return "account:"  # the view will say what is wrong with it
+
+
+def own() -> str:
+    return f"account:{current_actor().email}"
+
+
+# Where a password is checked, and whose.
+TRY_PASSWORDS: dict[str, Callable[[], str]] = {
+    "v2-auth.login": account,
+    "v2-auth.accept": invited,
+    "v2-auth.change_password": own,
+}
+
+
+def _sent(name: str) -> object:
+    """A field of the body; of a body that is none the view will say so."""
     try:
         body = requests.read_json(request)
     except (HTTPException, ScraperSkyError):
-        return "account:"  # the view will say what is wrong with it
-    email = body.get("email") if isinstance(body, dict) else None
-    return f"account:{looked_for(str(email))}"
+        return None
+    return body.get(name) if isinstance(body, dict) else None
 
 
 def _refused(response: Response) -> bool:

@@ -91,6 +91,14 @@ def current_claims() -> Claims:
     return cast("Claims", g.claims)
 
 
+def caller() -> Actor | None:
+    """In a public view: who is signed in, if anybody.
+
+    :raises AuthenticationFailed: a credential was sent, and is not good
+    """
+    return _caller() if any(name in request.headers for name in ("Authorization", API_KEY_HEADER)) else None
+
+
 def origin(via: Via = "nobody") -> Origin:
     """Where this request comes from, for the audit trail."""
     return Origin(via, request.remote_addr, g.request_id)
@@ -223,8 +231,7 @@ def _guard() -> None:
     access = access_of(current_app, request.endpoint, request.method)
     if access is not None and access.kind == "public":
         return
-    actor = core().accounts.standings.of(_shown())
-    g.actor = replace(actor, origin=origin(actor.origin.via))
+    g.actor = actor = _caller()
     structlog.contextvars.bind_contextvars(user=str(actor.user_id), tenant=str(actor.tenant_id))
     _check(core(), g.actor, access)
 
@@ -238,6 +245,11 @@ def _check(parts: Core, actor: Actor, access: Access | None) -> None:
         actor.require(*access.permissions)
     if access.feature is not None:
         parts.features.require(actor.tenant_id, access.feature)
+
+
+def _caller() -> Actor:
+    actor = core().accounts.standings.of(_shown())
+    return replace(actor, origin=origin(actor.origin.via))
 
 
 def _shown() -> Credential:

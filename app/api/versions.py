@@ -11,6 +11,7 @@ from app.api.v2 import (
     batches,
     domains,
     features,
+    invitations,
     jobs,
     queue,
     roles,
@@ -39,5 +40,6 @@ VERSIONS: dict[str, tuple[Router, ...]] = {
         audit_events.router,
         sessions.router,
         api_keys.router,
+        invitations.router,
     ),
 }

@@ -30,12 +30,13 @@ class Invitations:
         self._session.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
 
     def is_member(self, email: str) -> bool:
-        query = sa.select(
-            sa.exists().where(
-                sa.func.lower(User.email) == email, UserRole.user_id == User.id, UserRole.tenant_id == self._tenant_id
-            )
+        query = (
+            sa.select(User.id)
+            .join(UserRole, UserRole.user_id == User.id)
+            .where(sa.func.lower(User.email) == email, UserRole.tenant_id == self._tenant_id)
+            .limit(1)
         )
-        return bool(self._session.scalar(query))
+        return self._session.scalar(query) is not None
 
     def add(
         self, *, invitation_id: UUID, email: str, role_id: int, token_hash: bytes, created_by: UUID, seconds: int

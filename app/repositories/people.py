@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DbSession
 
-from models import PasswordReset, User, UserRole
+from models import PasswordReset, User
 
 
 class People:
@@ -29,11 +29,6 @@ class People:
         query = sa.update(User).where(User.id == user_id, User.status != status)
         values = {"status": status, "authz_version": User.authz_version + 1}
         return self._session.execute(query.values(values).returning(User.id)).one_or_none() is not None
-
-    def add_membership(self, user_id: UUID, tenant_id: UUID, role_id: int) -> None:
-        """Harmless when it is there."""
-        values = {"user_id": user_id, "tenant_id": tenant_id, "role_id": role_id}
-        self._session.execute(insert(UserRole).values(values).on_conflict_do_nothing())
 
     def add_reset(
         self, *, reset_id: UUID, user_id: UUID, token_hash: bytes, created_by: UUID, seconds: int

@@ -154,6 +154,13 @@ class World:
         self.sign_in(email)
         return str(self.sql("SELECT s.id FROM sessions s JOIN users u ON u.id = user_id WHERE email = %s", email))
 
+    def invitation(self, *_: object) -> str:
+        query = (
+            "INSERT INTO invitations (tenant_id, email, role_id, token_hash, expires_at) SELECT %s, %s, id, '', "
+            "now() + interval '1 day' FROM roles WHERE name = 'viewer' AND tenant_id IS NULL RETURNING id"
+        )
+        return str(self.sql(query, self.ours, f"i{self.number()}@new.example"))
+
     def role(self, *_: object) -> str:
         name = f"r{self.number()}"
         return str(self.sql("INSERT INTO roles (tenant_id, name) VALUES (%s, %s) RETURNING id", self.ours, name))
@@ -174,6 +181,7 @@ FACTORIES: dict[str, Callable[[World, str, list[str]], object]] = {
     "batch/status": World.batch,
     "batches": World.batch,
     "domains": World.domain,
+    "invitations": World.invitation,
     "jobs": World.job,
     "roles": World.role,
     "sessions": World.session,

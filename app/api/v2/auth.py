@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import marshmallow as ma
 from flask import request
@@ -13,11 +13,19 @@ from app.api.core import core
 from app.api.routers import Router
 from app.api.schemas import Schema
 from app.api.security import authenticated, current_actor, public
+from app.api.v2.invitations import TOKEN
 from app.errors import AuthenticationFailed
 from app.services.accounts import Grant, Profile
+from app.services.invitations import InvitationService
+from app.services.users import UserService
 
 router = Router("auth", prefix="/auth", description="Sign in, go on, sign out")
 MAX_EMAIL = 254
+JOINED: Final = {
+    "user": {"id": "0193c0de-0000-7000-8000-000000000002", "email": "ann@example.com"},
+    "tenant": {"id": "0193c0de-0000-7000-8000-000000000001", "name": "acme"},
+    "role": "operator",
+}
 
 
 class Credentials(Schema):
@@ -68,6 +76,31 @@ class Me(Schema):
     roles = ma.fields.List(ma.fields.String(), required=True)
     permissions = ma.fields.List(ma.fields.String(), required=True)
     tenants = ma.fields.List(ma.fields.Nested(TenantView), required=True)
+
+
+class Acceptance(Schema):
+    token = ma.fields.String(required=True, validate=ma.validate.Length(1, 512))
+    password = ma.fields.String(
+        load_default=None,
+        validate=ma.validate.Length(1, 8192),
+        metadata={"description": "yours, if you have an account; else the one you choose. Not needed when signed in"},
+    )
+
+
+class NewPassword(Schema):
+    token = ma.fields.String(required=True, validate=ma.validate.Length(1, 512))
+    password = ma.fields.String(required=True, validate=ma.validate.Length(1, 8192))
+
+
+class PasswordChange(Schema):
+    current = ma.fields.String(required=True, validate=ma.validate.Length(1, 8192))
+    new = ma.fields.String(required=True, validate=ma.validate.Length(1, 8192))
+
+
+class JoinedView(Schema):
+    user = ma.fields.Nested(UserView, required=True)
+    tenant = ma.fields.Nested(TenantView, required=True)
+    role = ma.fields.String(required=True)
 
 
 @router.route("/login", methods=["POST"])
@@ -137,12 +170,70 @@ def switch(body: dict[str, Any]) -> dict[str, Any]:
     return _tokens(grant)
 
 
+@router.route("/accept", methods=["POST"])
+@public("whoever is invited may have no account yet; the invitation's token is the credential")
+@router.arguments(Acceptance, example={"token": TOKEN, "password": "a word for every door"})
+@router.response(201, JoinedView, example=JOINED)
+@router.alt_response(400, "BAD_REQUEST")
+@router.alt_response(401, "UNAUTHORIZED")
+@router.alt_response(403, "FORBIDDEN")
+@router.alt_response(409, "CONFLICT")
+@router.alt_response(429, "TOO_MANY_REQUESTS")
+def accept(body: dict[str, Any]) -> dict[str, Any]:
+    """Accept an invitation
+
+    Somebody new gets an account with this password. Who has one shows its password, or sends its access token. Each
+    invitation is good once.
+    """
+    invitations = InvitationService(core().database, core().settings, passwords=core().passwords)
+    joined = invitations.accept(
+        body["token"], password=body["password"], caller=security.caller(), origin=security.origin()
+    )
+    return {
+        "user": {"id": joined.user_id, "email": joined.email},
+        "tenant": {"id": joined.tenant_id, "name": joined.tenant},
+        "role": joined.role,
+    }
+
+
+@router.route("/reset", methods=["POST"])
+@public("whoever forgot the password cannot sign in; the reset token is the credential")
+@router.arguments(NewPassword, example={"token": TOKEN, "password": "a word for every door"})
+@router.response(204)
+@router.alt_response(400, "BAD_REQUEST")
+@router.alt_response(429, "TOO_MANY_REQUESTS")
+def reset(body: dict[str, Any]) -> tuple[str, int]:
+    """Set a password with a reset token; all sessions end"""
+    _users().reset_password(body["token"], body["password"], origin=security.origin())
+    return "", HTTPStatus.NO_CONTENT
+
+
+@router.route("/password", methods=["POST"])
+@authenticated("everybody may change her own password; the present one is asked for")
+@router.arguments(PasswordChange)
+@router.response(204)
+@router.alt_response(401, "UNAUTHORIZED")
+@router.alt_response(403, "FORBIDDEN")
+@router.alt_response(429, "TOO_MANY_REQUESTS")
+def change_password(body: dict[str, Any]) -> tuple[str, int]:
+    """Change your password; your other sessions end
+
+    This one goes on with its refresh token: the access token is worth nothing any more.
+    """
+    _users().change_password(current_actor(), current=body["current"], new=body["new"])
+    return "", HTTPStatus.NO_CONTENT
+
+
 @router.route("/me")
 @authenticated("everybody may know who she is", delegated=True)
 @router.response(200, Me)
 def me() -> dict[str, Any]:
     """Who am I, where, and what may I do"""
     return _shown(core().accounts.profile(current_actor()))
+
+
+def _users() -> UserService:
+    return UserService(core().database, passwords=core().passwords, forget=core().accounts.forget)
 
 
 def _tokens(grant: Grant) -> dict[str, Any]:

@@ -14,11 +14,14 @@ from app.api.paging import PageArgs, page_of
 from app.api.routers import Router
 from app.api.schemas import Schema
 from app.api.security import current_actor, requires
+from app.api.v2 import invitations
+from app.api.v2.invitations import NewInvitationShape
 from app.api.v2.roles import role_in_path
 from app.repositories.keyset import PageOf
 from app.repositories.members import Member
 from app.services.members import MemberService
 from app.services.rbac import EVERYBODY
+from app.services.users import UserService
 
 router = Router("users", prefix="/users", description="People, and the roles they hold")
 MAX_EMAIL = 254
@@ -87,6 +90,74 @@ def show(key: str) -> dict[str, Any]:
     return shown(_members().get(actor, uuid_in_path(key)), actor)
 
 
+class Invitation(Schema):
+    email = ma.fields.String(required=True, validate=ma.validate.Length(1, MAX_EMAIL))
+    role = ma.fields.String(
+        required=True,
+        validate=ma.validate.Length(1, 100),
+        metadata={"description": "the name of one whose permissions you hold"},
+    )
+
+
+@router.route("", methods=["POST"])
+@requires("member:manage")
+@router.arguments(Invitation, example={"email": "bob@example.com", "role": "operator"})
+@router.response(201, NewInvitationShape, example={**invitations.EXAMPLE, "token": invitations.TOKEN})
+@router.alt_response(409, "CONFLICT")
+def invite(body: dict[str, Any]) -> dict[str, Any]:
+    """Invite somebody; another invitation of the same address is replaced
+
+    The token is shown this once; nothing is mailed: hand it on. Whoever has it accepts at `POST /api/v2/auth/accept`.
+    """
+    made = invitations.service().invite(current_actor(), **body)
+    return {**invitations.shown(made.view), "token": made.token}
+
+
+class ResetTokenShape(Schema):
+    token = ma.fields.String(required=True, metadata={"description": "shown this once"})
+    expires_at = moment()
+
+
+@router.route("/<key>/disable", methods=["POST"])
+@requires("member:manage", EVERYBODY)
+@router.response(200, UserShape, example={**EXAMPLE, "status": "disabled"})
+@router.alt_response(404, "NOT_FOUND")
+@router.alt_response(409, "CONFLICT")
+def disable(key: str) -> dict[str, Any]:
+    """Shut an account; its sessions end, its API keys with it
+
+    With `member:manage` only that of a member of no other tenant, who may nothing that you may not. Refused while
+    nobody else is an administrator.
+    """
+    actor, user = current_actor(), uuid_in_path(key)
+    _users().disable(actor, user)
+    return shown(_members().get(actor, user), actor)
+
+
+@router.route("/<key>/enable", methods=["POST"])
+@requires("member:manage", EVERYBODY)
+@router.response(200, UserShape, example=EXAMPLE)
+@router.alt_response(404, "NOT_FOUND")
+def enable(key: str) -> dict[str, Any]:
+    """Open an account again"""
+    actor, user = current_actor(), uuid_in_path(key)
+    _users().enable(actor, user)
+    return shown(_members().get(actor, user), actor)
+
+
+@router.route("/<key>/reset-password", methods=["POST"])
+@requires("member:manage", EVERYBODY)
+@router.response(201, ResetTokenShape, example={"token": invitations.TOKEN, "expires_at": "2026-11-26T10:30:00Z"})
+@router.alt_response(404, "NOT_FOUND")
+def reset_password(key: str) -> dict[str, Any]:
+    """Make a token by which the user may set a password at `POST /api/v2/auth/reset`, within an hour
+
+    It is shown this once; hand it on. Whom you may do this for: as for shutting the account, and nobody for herself.
+    """
+    made = _users().make_reset(current_actor(), uuid_in_path(key))
+    return {"token": made.text, "expires_at": made.expires_at}
+
+
 class TenantArgs(Schema):
     tenant = ma.fields.UUID(
         load_default=None,
@@ -151,6 +222,10 @@ def shown(member: Member, actor: Actor) -> dict[str, Any]:
         "tenants": member.places if actor.may(EVERYBODY) else None,
         "created_at": member.created_at,
     }
+
+
+def _users() -> UserService:
+    return UserService(core().database, passwords=core().passwords, forget=core().accounts.forget)
 
 
 def _members() -> MemberService:
