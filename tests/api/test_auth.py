@@ -77,6 +77,7 @@ def counted(settings, queue):
 def test_unknown_user_wrong_password_and_disabled_user_get_one_answer_after_the_same_work(
     counted, new_user, superuser_here
 ):
+    """Security A4"""
     app, hasher = counted
     known, disabled = new_user("viewer"), new_user("viewer")
     superuser_here.execute("UPDATE users SET status = 'disabled' WHERE email = %s", [disabled])
@@ -136,6 +137,7 @@ def test_refresh_takes_the_token_as_bearer_too(client, tokens):
 
 
 def test_a_refresh_token_used_twice_ends_the_session(client, tokens):
+    """Security A3"""
     newer = client.post(REFRESH, json={"refresh_token": tokens["refresh_token"]}).json
     assert client.post(REFRESH, json={"refresh_token": tokens["refresh_token"]}).status_code == 401
     assert client.post(REFRESH, json={"refresh_token": newer["refresh_token"]}).status_code == 401
@@ -143,6 +145,8 @@ def test_a_refresh_token_used_twice_ends_the_session(client, tokens):
 
 
 def test_of_many_refreshes_at_once_at_most_one_wins(app, tokens):
+    """Security A3"""
+
     def refresh(_):
         return app.test_client().post(REFRESH, json={"refresh_token": tokens["refresh_token"]}).status_code
 
@@ -163,6 +167,7 @@ def test_refresh_without_a_token_is_401(client):
 
 
 def test_an_access_token_is_no_refresh_token_nor_the_other_way_round(client, tokens):
+    """Security A1"""
     assert client.post(REFRESH, json={"refresh_token": tokens["access_token"]}).status_code in {401, 422}
     assert client.get(ME, headers=bearer(tokens["refresh_token"])).status_code == 401
 
@@ -263,6 +268,7 @@ def test_the_forge_itself_makes_good_tokens(client, forge):
 
 @pytest.mark.parametrize("claim", ["exp", "iat", "jti", "sub", "type", "aud", "iss", "sid", "tid", "ver"])
 def test_a_token_without_a_required_claim_is_refused(client, forge, claim):
+    """Security A1"""
     assert client.get(ME, headers=bearer(forge(**{claim: None}))).status_code == 401
 
 
@@ -276,6 +282,7 @@ def test_a_token_without_a_required_claim_is_refused(client, forge, claim):
     ],
 )  # fmt: skip
 def test_a_token_with_another_claim_is_refused(client, forge, changes):
+    """Security A1"""
     answer = client.get(ME, headers=bearer(forge(**changes)))
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
@@ -284,6 +291,7 @@ def test_a_token_with_another_claim_is_refused(client, forge, changes):
 
 @pytest.mark.filterwarnings("ignore:The HMAC key")
 def test_other_algorithms_keys_and_key_ids_are_refused(client, forge):
+    """Security A1"""
     forged = [
         forge(key=None, algorithm="none"),
         forge(algorithm="HS384"),
@@ -296,6 +304,7 @@ def test_other_algorithms_keys_and_key_ids_are_refused(client, forge):
 
 
 def test_a_tampered_token_is_refused(client, tokens):
+    """Security A1"""
     head, body, signature = tokens["access_token"].split(".")
     for token in (
         f"{head}.{body}.",
@@ -313,6 +322,7 @@ def test_a_header_without_a_token_is_401(client, header):
 
 
 def test_the_key_before_the_last_rotation_still_checks(settings, queue, passwords, new_user):
+    """Security A2"""
     old = create_app(settings, queue=queue, passwords=passwords)
     email = new_user("viewer")
     token = old.test_client().post(LOGIN, json={"email": email, "password": PASSWORD}).json["access_token"]
@@ -331,11 +341,13 @@ def test_the_key_before_the_last_rotation_still_checks(settings, queue, password
 
 @pytest.mark.parametrize("secret", ["short", "a" * 64, None])
 def test_a_weak_signing_key_stops_the_start(settings, queue, secret):
+    """Security A2"""
     weak = settings.model_copy(update={"secret_key": secret and SecretStr(secret)})
     with pytest.raises(ConfigurationError, match="SCRAPERSKY_SECRET_KEY"):
         create_app(weak, queue=queue)
 
 
 def test_every_required_claim_is_one_we_send(tokens):
+    """Security A1"""
     sent = jwt.decode(tokens["access_token"], options={"verify_signature": False})
     assert set(security.REQUIRED_CLAIMS) <= set(sent)

@@ -35,6 +35,7 @@ def attempt(client, email, password="wrong password", address="192.0.2.1"):
 
 
 def test_wrong_passwords_are_limited_per_account_from_anywhere(limited, new_user):
+    """Security A5"""
     client, email = limited(login_rate="3/minute"), new_user("viewer")
     codes = [attempt(client, email.upper() if n % 2 else email, address=f"192.0.2.{n}").status_code for n in range(5)]
     assert codes == [401, 401, 401, 429, 429]
@@ -44,6 +45,7 @@ def test_wrong_passwords_are_limited_per_account_from_anywhere(limited, new_user
 
 
 def test_another_spelling_of_an_account_is_no_further_try(limited):
+    """Security A5"""
     client = limited(login_rate="3/minute")
     spellings = ["admin@example.com", "ADMIN@example.com", "adm\u0131n@example.com", "adm\u0130n@example\u3002com"]
     codes = [attempt(client, email, address=f"192.0.2.{n}").status_code for n, email in enumerate(spellings)]
@@ -51,6 +53,7 @@ def test_another_spelling_of_an_account_is_no_further_try(limited):
 
 
 def test_wrong_passwords_are_limited_per_address_for_any_account(limited):
+    """Security A5"""
     client = limited(login_rate="3/minute")
     codes = [attempt(client, f"user{n}@example.com").status_code for n in range(5)]
     assert codes == [401, 401, 401, 429, 429]
@@ -73,6 +76,7 @@ def test_a_limit_tells_when_to_come_back(limited):
 
 
 def test_requests_are_limited_per_caller(limited):
+    """Security A5"""
     client = limited(request_rate="5/minute")
     assert [client.get(ME).status_code for _ in range(7)] == [401] * 5 + [429] * 2
     assert client.get(ME, environ_overrides={"REMOTE_ADDR": "192.0.2.7"}).status_code == 401
@@ -92,6 +96,7 @@ def test_probes_are_not_limited(limited):
 
 
 def test_processes_count_together_in_redis(limited, valkey_url):
+    """Security A5"""
     shared = {"login_rate": "2/minute", "redis_url": SecretStr(valkey_url)}
     one, other = limited(**shared), limited(**shared)
     address = "198.51.100.77"
@@ -116,6 +121,7 @@ def test_threads_that_find_redis_dead_together_all_get_an_answer(limited):
 
 
 def test_without_redis_this_process_counts_alone(limited):
+    """Security A5"""
     client = limited(login_rate="2/minute", redis_url=SecretStr(NOWHERE))
     codes = [attempt(client, "a@example.com").status_code for _ in range(4)]
     assert codes == [401, 401, 429, 429]

@@ -68,10 +68,12 @@ MALFORMED = {
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED.keys())
 def test_a_malformed_body_is_400(client, body):
+    """Security A6"""
     check_problem(client.post(LOGIN, data=body, content_type="application/json"), 400, "bad_request")
 
 
 def test_32_deep_is_deep_enough_to_be_read(client):
+    """Security A6"""
     body = b"[" * 32 + b"]" * 32
     check_problem(client.post(LOGIN, data=body, content_type="application/json"), 422, "invalid_input")
 
@@ -79,6 +81,7 @@ def test_32_deep_is_deep_enough_to_be_read(client):
 @pytest.mark.parametrize("value", ["a\0b", "\ud83d", "\udc00x"])
 @pytest.mark.parametrize("where", ["value", "key"])
 def test_what_no_column_can_keep_is_refused_by_name(client, value, where):
+    """Security A6"""
     body = {"email": value, "password": "x"} if where == "value" else {"email": "a", value: "x"}
     answer = client.post(LOGIN, data=json.dumps(body), content_type="application/json")
     problem = check_problem(answer, 422, "invalid_input")
@@ -92,6 +95,7 @@ def test_an_escaped_pair_is_a_good_character(client):
 
 
 def test_an_unknown_field_is_named(client):
+    """Security A6"""
     body = {"email": "a", "password": "b", "is_admin": True, "x/y~z": 1}
     problem = check_problem(client.post(LOGIN, json=body), 422, "invalid_input")
     assert {error["pointer"] for error in problem["errors"]} == {"/is_admin", "/x~1y~0z"}
@@ -123,12 +127,14 @@ def test_the_media_type_may_have_parameters_or_a_suffix(client):
 
 
 def test_a_large_body_is_413_before_it_is_parsed(client):
+    """Security A6"""
     body = b'"' + b"x" * requests.SMALL_BODY + b'"'
     check_problem(client.post(LOGIN, data=body, content_type="application/json"), 413, "too_large")
 
 
 def test_a_large_body_of_unknown_length_is_413(app):
     # As gunicorn hands over a chunked body: no length, an end known only when it comes.
+    """Security A6"""
     environ = EnvironBuilder(path=LOGIN, method="POST", content_type="application/json").get_environ()
     environ.update({"wsgi.input": io.BytesIO(b'"' + b"x" * 100_000 + b'"'), "wsgi.input_terminated": True})
     environ.pop("CONTENT_LENGTH", None)
@@ -272,6 +278,7 @@ def test_query_parameters_are_named_without_a_slash(app, client):
 
 
 def test_an_untrusted_host_is_400(settings, queue, passwords):
+    """Security A6"""
     app = create_app(settings.model_copy(update={"trusted_hosts": ("api.example",)}), queue=queue, passwords=passwords)
     client = app.test_client()
     check_problem(client.get("/health/live", base_url="http://evil.example"), 400, "bad_request")

@@ -165,6 +165,7 @@ def test_secrets_stay_out_of_the_log(client, lines, style):
 
 
 def test_the_address_is_the_proxies_word_only_where_one_is_trusted(settings, queue, passwords, lines):
+    """Security A5"""
     for hops, expected in ((0, "127.0.0.1"), (1, "203.0.113.9")):
         app = create_app(settings.model_copy(update={"trusted_proxies": hops}), queue=queue, passwords=passwords)
         lines.truncate(0)

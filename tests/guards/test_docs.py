@@ -30,6 +30,7 @@ HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 _ACCESS = "`[a-z:]+`(?: or `[a-z:]+`)*|public|authenticated"
 ENDPOINT = re.compile(rf"^\| `([A-Z]+) (/[^`]*)` \|.*\| ({_ACCESS}) \|$", re.MULTILINE)
 TARGET = re.compile(r"^([a-z-]+):.*## ", re.MULTILINE)
+REQUIREMENT = "[FP][0-9]{1,2}|A[1-6]|D[1-4]|Q6"  # of the security page
 # Names of the contract that compose or the tests give to somebody else than the program.
 COMPOSE = set(re.findall(r"SCRAPERSKY_\w+", (ROOT / ".env.example").read_text(encoding="utf-8")))
 
@@ -206,7 +207,7 @@ def _shape(path):
 
 
 def test_every_line_of_the_security_page_has_tests_that_name_it():
-    lines = set(re.findall(r"^\| ([FP][0-9]+) \| \S", TEXTS["docs/security.md"], re.MULTILINE))
+    lines = set(re.findall(rf"^\| ({REQUIREMENT}) \| \S", TEXTS["docs/security.md"], re.MULTILINE))
     named = {name for path in (ROOT / "tests").rglob("test_*.py") for name in _named_in(path)}
     assert lines == named
 
@@ -215,4 +216,4 @@ def _named_in(path):
     """The names in the docstrings of a test file."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            yield from re.findall(r"\b[FP][0-9]{1,2}\b", ast.get_docstring(node) or "")
+            yield from re.findall(rf"\b(?:{REQUIREMENT})\b", ast.get_docstring(node) or "")

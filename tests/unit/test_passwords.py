@@ -18,6 +18,7 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 @pytest.mark.parametrize("password", ["p" * 8, "p" * 1024, "ü" * 4, "pass\0word", " " * 8])
 def test_a_password_matches_itself_and_nothing_else(password):
+    """Security A4"""
     passwords = Passwords(CHEAP)
     stored = passwords.hash(password)
     assert stored.startswith("$argon2id$")
@@ -29,6 +30,7 @@ def test_a_password_matches_itself_and_nothing_else(password):
 
 @pytest.mark.parametrize("password", ["", "p" * 7, "p" * 1025, "ü" * 513])
 def test_too_short_or_too_long_is_refused(password):
+    """Security A4"""
     with pytest.raises(InvalidInput) as caught:
         Passwords(CHEAP).hash(password)
     assert caught.value.errors[0].pointer == "/password"
@@ -50,6 +52,7 @@ def test_one_check_takes_less_than_a_quarter_second_and_nobody_as_long_as_somebo
 
 
 def test_more_than_can_wait_are_told_to_come_back():
+    """Security A4"""
     gate, inside = threading.Event(), threading.Semaphore(0)
 
     class Slow:
@@ -74,6 +77,7 @@ def test_more_than_can_wait_are_told_to_come_back():
 
 @pytest.mark.parametrize(("threads", "places"), [(2, 1), (3, 1), (4, 2), (8, 4), (16, 8), (1024, 10)])
 def test_sign_ins_take_no_more_than_half_of_the_threads(threads, places):
+    """Security A4"""
     passwords = Passwords.beside(threads, CHEAP)
     with ExitStack() as turns:
         for _ in range(places):

@@ -40,6 +40,7 @@ def test_without_any_variable_everything_has_a_default(load):
 
 
 def test_tests_have_no_way_into_a_production_program(load):
+    """Security Q6"""
     points = {"SCRAPERSKY_TEST_POINTS": "tests.chaos.hooks:reached"}
     assert load(**points).test_points == points["SCRAPERSKY_TEST_POINTS"]
     with pytest.raises(ConfigurationError, match="SCRAPERSKY_TEST_POINTS"):
@@ -108,6 +109,7 @@ def test_every_mistake_is_named_at_once_and_no_value_is_shown(load):
 )
 @pytest.mark.parametrize("name", ["production", "staging", "PRODUCTION"])
 def test_production_and_whatever_is_not_known_refuses_what_is_weak(load, environment, complaint, name):
+    """Security Q6"""
     with pytest.raises(ConfigurationError, match=complaint) as refused:
         load(SCRAPERSKY_ENVIRONMENT=name, **environment)
     assert not [value for key, value in environment.items() if "_URL" not in key and value in refused.value.detail]
