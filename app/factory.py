@@ -68,7 +68,7 @@ def create_app(
     requests.install(app, max_json_bytes=settings.max_json_bytes)
     metrics.install(app, parts)
     limiter = limits.install(app, settings)
-    security.install(app, settings, keys)
+    security.install(app, keys)
     api = openapi.install(app)
     problems.install(app)
     for router in COMMON:

@@ -14,9 +14,10 @@ import base64
 import binascii
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http import HTTPMethod
 from typing import Any, Literal, TypeVar, cast
+from urllib.parse import quote
 from uuid import UUID
 
 import structlog
@@ -30,8 +31,9 @@ from app.access import FEATURES, PERMISSIONS, Actor, Origin, Via
 from app.api.core import Core, core
 from app.errors import AuthenticationFailed, ConfigurationError, PermissionDenied
 from app.services.accounts import Grant
+from app.services.break_glass import BreakGlass
 from app.services.credentials import Claims, Credential, PresentedKey
-from app.settings import MAX_ACCESS_TOKEN_SECONDS, Settings
+from app.settings import MAX_ACCESS_TOKEN_SECONDS
 from app.stack.signing import SigningKeys
 
 ALGORITHM = "HS256"
@@ -133,7 +135,7 @@ def check_declared(app: Flask) -> None:
         raise ConfigurationError(f"no @requires, @authenticated or @public on {', '.join(silent)}")
 
 
-def install(app: Flask, settings: Settings, keys: SigningKeys) -> None:
+def install(app: Flask, keys: SigningKeys) -> None:
     """Tokens and the guard. Call after everything that must run before a caller is known."""
     app.config.update(
         JWT_ALGORITHM=ALGORITHM,
@@ -143,7 +145,6 @@ def install(app: Flask, settings: Settings, keys: SigningKeys) -> None:
         JWT_DECODE_ISSUER=ISSUER,
         JWT_ENCODE_AUDIENCE=AUDIENCE,
         JWT_DECODE_AUDIENCE=AUDIENCE,
-        JWT_ACCESS_TOKEN_EXPIRES=timedelta(seconds=settings.access_token_seconds),
     )
     app.extensions[KEYS] = keys
     manager = JWTManager(app)
@@ -167,17 +168,25 @@ def signing_keys() -> SigningKeys:
 
 
 def access_token(grant: Grant) -> str:
-    g.signing_key = (
-        signing_keys().newest()
-    )  # the id in the header must be that of the key, whatever is rotated meanwhile
+    keys: SigningKeys = current_app.extensions[KEYS]
+    g.signing_key = keys.newest()  # the id in the header must be that of the key, whatever is rotated meanwhile
     claims = grant.claims
     return str(
         create_access_token(
             str(claims.user_id),
+            expires_delta=timedelta(seconds=seconds_of(grant)),
             additional_claims={"sid": str(claims.session_id), "tid": str(claims.tenant_id), "ver": claims.version},
             additional_headers={"kid": g.signing_key.id},
         )
     )
+
+
+def seconds_of(grant: Grant) -> int:
+    """How long an access token of this session lasts: not past the session's end."""
+    longest = core().settings.access_token_seconds
+    if grant.ends_at is None:
+        return longest
+    return max(1, min(longest, int((grant.ends_at - datetime.now(UTC)).total_seconds())))
 
 
 def bearer() -> str | None:
@@ -233,6 +242,8 @@ def _guard() -> None:
         return
     g.actor = actor = _caller()
     structlog.contextvars.bind_contextvars(user=str(actor.user_id), tenant=str(actor.tenant_id))
+    if actor.origin.via == "break_glass":
+        BreakGlass(core().database).witness(g.actor, request.method, quote(request.path), request.query_string)
     _check(core(), g.actor, access)
 
 

@@ -9,6 +9,7 @@ from app.api.v2 import (
     audit_events,
     auth,
     batches,
+    break_glass,
     domains,
     features,
     invitations,
@@ -41,5 +42,6 @@ VERSIONS: dict[str, tuple[Router, ...]] = {
         sessions.router,
         api_keys.router,
         invitations.router,
+        break_glass.router,
     ),
 }

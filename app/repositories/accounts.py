@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -72,9 +73,12 @@ class SignIn:
         seconds: int,
         user_agent: str | None,
         address: str | None,
-    ) -> None:
-        self._session.execute(
-            sa.insert(Session).values(
+        reason: str | None = None,
+    ) -> datetime:
+        """When it ends; with a reason it is break-glass."""
+        return self._session.execute(
+            sa.insert(Session)
+            .values(
                 id=session_id,
                 tenant_id=tenant_id,
                 user_id=user_id,
@@ -82,11 +86,17 @@ class SignIn:
                 expires_at=sa.func.now() + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds),
                 user_agent=user_agent,
                 address=address,
+                reason=reason,
             )
-        )
+            .returning(Session.expires_at)
+        ).scalar_one()
 
     def rotate(self, session_id: UUID, *, old_hash: bytes, new_hash: bytes, seconds: int) -> Session | None:
-        """Compare and swap: None when the old token is not the newest of a living session."""
+        """Compare and swap: None when the old token is not the newest of a living session.
+
+        Break-glass is not prolonged by it.
+        """
+        later = sa.func.now() + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
         query = (
             sa.update(Session)
             .where(
@@ -98,7 +108,7 @@ class SignIn:
             .values(
                 refresh_hash=new_hash,
                 last_used_at=sa.func.now(),
-                expires_at=sa.func.now() + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds),
+                expires_at=sa.case((Session.reason.is_(None), later), else_=Session.expires_at),
             )
             .returning(Session)
         )

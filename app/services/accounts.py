@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from uuid import UUID
 
@@ -34,6 +35,7 @@ class Grant:
 
     claims: Claims
     refresh_token: str
+    ends_at: datetime | None = None  # when it ends however often it is refreshed
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class AccountService:
         :raises PermissionDenied: the tenant is suspended
         """
         session_id = _session_of(token)
-        fresh = _new_token(session_id)
+        fresh = new_token(session_id)
         with self._database.system() as uow:
             session = uow.sign_in.rotate(
                 session_id, old_hash=digest(token), new_hash=digest(fresh), seconds=self._seconds
@@ -117,6 +119,8 @@ class AccountService:
                 self._end(uow, uow.sessions.end(session_id), "session.reused", origin)
                 log.warning("refresh token refused", session=str(session_id), address=origin.address)
                 raise AuthenticationFailed("the refresh token is expired, revoked or was used before")
+            if session.reason is not None:
+                return self._go_on_looking(uow, session, fresh)
             member = _member(uow, session.user_id, session.tenant_id)
             uow.commit()
         return Grant(_claims(member, session_id), fresh)
@@ -168,7 +172,7 @@ class AccountService:
 
     def _open(self, uow: SystemUnit, member: Membership, *, user_agent: str | None, origin: Origin) -> Grant:
         session_id = uuid7()
-        token = _new_token(session_id)
+        token = new_token(session_id)
         uow.sign_in.open_session(
             session_id=session_id,
             tenant_id=member.tenant.id,
@@ -181,6 +185,17 @@ class AccountService:
         by = Actor(member.user.id, member.tenant.id, member.user.email, session_id=session_id, origin=origin)
         uow.audit.record("session.opened", by=by, tenant_id=member.tenant.id, on=("session", session_id))
         return Grant(_claims(member, session_id), token)
+
+    def _go_on_looking(self, uow: SystemUnit, session: Session, token: str) -> Grant:
+        """Break-glass: no membership is asked for, and the end stays where it was."""
+        opener = uow.credentials.opener(session.user_id)
+        if opener is None:
+            raise AuthenticationFailed("the account is disabled or may not look into tenants any longer")
+        uow.commit()
+        claims = Claims(
+            user_id=session.user_id, tenant_id=session.tenant_id, session_id=session.id, version=opener.version
+        )
+        return Grant(claims, token, session.expires_at)
 
     def _end(self, uow: SystemUnit, ended: Session | None, action: str, origin: Origin) -> None:
         """Tell of a session that ended by its own tokens, once: whoever comes again ends nothing."""
@@ -222,7 +237,7 @@ def _claims(member: Membership, session_id: UUID) -> Claims:
     )
 
 
-def _new_token(session_id: UUID) -> str:
+def new_token(session_id: UUID) -> str:
     return f"{session_id.hex}.{secrets.token_urlsafe(32)}"
 
 

@@ -42,7 +42,7 @@ class Credentials(Schema):
 class RefreshToken(Schema):
     refresh_token = ma.fields.String(
         load_default=None,
-        validate=ma.validate.Length(1, 512),
+        validate=ma.validate.Length(1, security.MAX_TOKEN),
         metadata={"description": "or as `Authorization: Bearer`"},
     )
 
@@ -119,7 +119,7 @@ def login(body: dict[str, Any]) -> dict[str, Any]:
         user_agent=request.user_agent.string or None,
         origin=security.origin(),
     )
-    return _tokens(grant)
+    return tokens(grant)
 
 
 @router.route("/refresh", methods=["POST"])
@@ -136,7 +136,7 @@ def refresh(body: dict[str, Any]) -> dict[str, Any]:
     token = body["refresh_token"] or security.bearer()
     if token is None:
         raise AuthenticationFailed("send the refresh token")
-    return _tokens(core().accounts.refresh(token, origin=security.origin()))
+    return tokens(core().accounts.refresh(token, origin=security.origin()))
 
 
 @router.route("/logout", methods=["POST"])
@@ -167,7 +167,7 @@ def switch(body: dict[str, Any]) -> dict[str, Any]:
         body["tenant"],
         user_agent=request.user_agent.string or None,
     )
-    return _tokens(grant)
+    return tokens(grant)
 
 
 @router.route("/accept", methods=["POST"])
@@ -236,11 +236,12 @@ def _users() -> UserService:
     return UserService(core().database, passwords=core().passwords, forget=core().accounts.forget)
 
 
-def _tokens(grant: Grant) -> dict[str, Any]:
+def tokens(grant: Grant) -> dict[str, Any]:
+    lasts = security.seconds_of(grant)
     return {
         "access_token": security.access_token(grant),
         "refresh_token": grant.refresh_token,
-        "expires_in": core().settings.access_token_seconds,
+        "expires_in": lasts,
     }
 
 
