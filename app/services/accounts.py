@@ -93,7 +93,10 @@ class AccountService:
             raise AuthenticationFailed("the e-mail address or the password is wrong")
         try:
             with self._database.system() as uow:
-                member = _member(uow, user.id, _choose(uow, user.id, tenant))
+                chosen = _choose(uow, user.id, tenant)
+                if chosen is None:
+                    raise PermissionDenied("you are a member of no such tenant")
+                member = _member(uow, user.id, chosen)
                 grant = self._open(uow, member, user_agent=user_agent, origin=origin)
                 uow.commit()
         except PermissionDenied as error:
@@ -141,10 +144,14 @@ class AccountService:
     def switch(self, actor: Actor, tenant: str, *, user_agent: str | None) -> Grant:
         """Go on in another tenant: a new session there, the old one ends.
 
-        :raises PermissionDenied: no member of that tenant, or the tenant is suspended
+        :raises NotFound: no member of that tenant, or there is no such tenant: which of both is nobody else's business
+        :raises PermissionDenied: the tenant is suspended
         """
         with self._database.system() as uow:
-            member = _member(uow, actor.user_id, _choose(uow, actor.user_id, tenant))
+            chosen = _choose(uow, actor.user_id, tenant)
+            if chosen is None:
+                raise NotFound
+            member = _member(uow, actor.user_id, chosen)
             grant = self._open(uow, member, user_agent=user_agent, origin=actor.origin)
             ended = uow.sessions.end(actor.session_id) if actor.session_id else None
             if ended is None:
@@ -208,15 +215,13 @@ class AccountService:
         uow.commit()
 
 
-def _choose(uow: SystemUnit, user_id: UUID, wanted: str | None) -> UUID:
+def _choose(uow: SystemUnit, user_id: UUID, wanted: str | None) -> UUID | None:
     tenants = uow.sign_in.tenants_of(user_id)
     if wanted is not None:
         tenants = [tenant for tenant in tenants if wanted in (tenant.name, str(tenant.id))]
     # Somebody in several tenants is not locked out because the oldest of them is suspended.
     tenants.sort(key=lambda tenant: tenant.status != "active")
-    if not tenants:
-        raise PermissionDenied("you are a member of no such tenant")
-    return tenants[0].id
+    return tenants[0].id if tenants else None
 
 
 def _member(uow: SystemUnit, user_id: UUID, tenant_id: UUID) -> Membership:

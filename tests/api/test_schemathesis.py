@@ -3,112 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
-import secrets
-from itertools import count
 
 import pytest
 
 from app.access import BUILT_IN_ROLES
-from app.api.core import KEY
 from app.api.openapi import document
-from app.api.security import access_token, declared
-from tests.conftest import PASSWORD
+from tests.api.samples import Tenant, documented
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "100"))
 ROLES = ("anonymous", *BUILT_IN_ROLES)
-UNDOCUMENTED = {"/docs", "/static/{name}"}  # pages for people
-NUMBERS = count(1)
-# What the parameters of a path may name: by the path up to them, or by all of it.
-NAMED = {
-    "/api/v1/batch/status/": "SELECT id FROM batch_jobs",
-    "/api/v1/status/": "SELECT id FROM jobs",
-    "/api/v2/api-keys/": "SELECT id FROM api_keys WHERE revoked_at IS NULL",
-    "/api/v2/batches/": "SELECT id FROM batch_jobs ORDER BY status = 'pending' DESC",
-    "/api/v2/batches/{}/retry": "SELECT id FROM batch_jobs WHERE status IN ('failed', 'cancelled')",
-    "/api/v2/domains/": "SELECT host FROM domains",
-    "/api/v2/invitations/": "SELECT id FROM invitations WHERE revoked_at IS NULL AND accepted_at IS NULL",
-    "/api/v2/jobs/": "SELECT number FROM jobs",
-    "/api/v2/jobs/{}/retry": "SELECT id FROM jobs WHERE status IN ('failed', 'cancelled')",
-    "/api/v2/roles/": "SELECT name FROM roles WHERE tenant_id IS NOT NULL",
-    "/api/v2/sessions/": "SELECT id FROM sessions WHERE revoked_at IS NULL AND user_id = %(me)s",
-    "/api/v2/tenants/": "SELECT id FROM tenants WHERE name = 'default'",
-    "/api/v2/tenants/{}/features/": "SELECT 'exports'",
-    "/api/v2/users/": "SELECT id FROM users WHERE email LIKE 'spare%%' AND status = 'active'",
-    "/api/v2/users/{}/enable": "SELECT id FROM users WHERE email LIKE 'spare%%' ORDER BY status = 'disabled' DESC",
-    "/api/v2/users/{}/roles/": "SELECT 'operator'",
-}
-SEEDS = {
-    "/api/v2/api-keys/": "INSERT INTO api_keys (tenant_id, name, key_hash, permissions, created_by, expires_at) "
-    "VALUES (%(tenant)s, 'seed', %(hash)s, '{job:read}', %(me)s, now() + interval '1 day')",
-    "/api/v2/invitations/": "INSERT INTO invitations (tenant_id, email, role_id, token_hash, expires_at) "
-    "SELECT %(tenant)s, 'invited@example.com', id, %(hash)s, now() + interval '1 day' FROM roles WHERE name = 'viewer'",
-    "/api/v2/roles/": "INSERT INTO roles (tenant_id, name) VALUES (%(tenant)s, 'seeded')",
-}
-
-
-class Tenant:
-    """A tenant with one of everything, attacked by somebody new each time something was changed."""
-
-    def __init__(self, app, superuser, new_user, tenant_id, role):
-        self._app, self._superuser, self._new_user, self._role = app, superuser, new_user, role
-        self._accounts = app.extensions[KEY].accounts
-        self._known = {"tenant": tenant_id, "me": None}
-        self._headers = {}
-        self.renew()
-
-    def headers(self):
-        return self._headers
-
-    def renew(self):
-        self._superuser.execute("UPDATE tenants SET status = 'active' WHERE status <> 'active'")
-        if self._role != "anonymous":
-            self._headers = self._signed_in(self._role)
-        if not self.named("/api/v2/users/"):
-            self._new_user("operator", email=f"spare-{next(NUMBERS)}@example.com")
-        if not self.named("/api/v2/batches/"):
-            self._ask("POST", "/api/v2/batches", {"domains": ["example.com", "example.org", "no domain"]})
-        for path, statement in SEEDS.items():
-            if self._known["me"] and not self.named(path):
-                self._superuser.execute(statement, {**self._known, "hash": secrets.token_bytes(32)})
-
-    def named(self, before, path=""):
-        before, path = (re.sub(r"{[^{}]*}", "{}", text) for text in (before, path))
-        query = NAMED.get(path) or NAMED[before]
-        row = self._superuser.execute(f"SELECT * FROM ({query}) AS named LIMIT 1", self._known).fetchone()
-        return row and str(row[0])
-
-    def body(self, operation):
-        match operation:
-            case "POST /api/v2/auth/login":
-                return {"email": self._new_user("viewer"), "password": PASSWORD, "tenant": "default"}
-            case "POST /api/v2/auth/refresh":
-                return {"refresh_token": self._grant("viewer").refresh_token}
-            case "POST /api/v2/auth/switch":
-                return {"tenant": "default"}
-            case "POST /api/v2/scans":
-                return {"domain": f"{next(NUMBERS)}.example.com"}
-            case "POST /api/v1/scrapersky":
-                return {"base_url": f"{next(NUMBERS)}.example.net", "tenant_id": None}
-            case "POST /api/v2/batches" | "POST /api/v2/batches/preflight":
-                return {"domains": [f"{next(NUMBERS)}.example.net"]}
-            case "POST /api/v1/batch":
-                return {"domains": [f"{next(NUMBERS)}.example.net"], "tenant_id": None}
-        return {}
-
-    def _ask(self, method, path, body):
-        answer = self._app.test_client().open(path, method=method, json=body, headers=self._signed_in("tenant_admin"))
-        assert answer.status_code < 300, answer.text
-        return answer.json
-
-    def _signed_in(self, role):
-        with self._app.app_context():
-            return {"Authorization": f"Bearer {access_token(self._grant(role))}"}
-
-    def _grant(self, role):
-        grant = self._accounts.sign_in(self._new_user(role), PASSWORD)
-        self._known["me"] = grant.claims.user_id
-        return grant
 
 
 @pytest.fixture
@@ -138,12 +41,9 @@ def test_answers_are_as_documented(app, superuser_here, new_user, tenant_id, rol
 
 
 def open_to(app, role):
-    """The documented operations that a role may call, by the declarations."""
+    """The operations that a role may call, by the declarations."""
     held = set(BUILT_IN_ROLES.get(role, ()))
-    for rule, method, access in declared(app):
-        path = re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule)
-        if method == "HEAD" or path in UNDOCUMENTED:
-            continue
+    for path, method, access in documented(app):
         known = role != "anonymous"
         if access.kind == "public" or (known and (access.kind == "authenticated" or held & set(access.permissions))):
             yield f"{method} {path}"

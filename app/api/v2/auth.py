@@ -160,6 +160,7 @@ def logout(body: dict[str, Any]) -> tuple[str, int]:
 @authenticated("anybody may go to another tenant she is a member of; the service checks that")
 @router.arguments(TenantChoice)
 @router.response(200, Tokens)
+@router.alt_response(404, "NOT_FOUND")
 def switch(body: dict[str, Any]) -> dict[str, Any]:
     """Go on in another tenant"""
     grant = core().accounts.switch(
