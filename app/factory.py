@@ -69,6 +69,7 @@ def create_app(
     metrics.install(app, parts)
     limiter = limits.install(app, settings)
     security.install(app, keys)
+    limits.limit_tenants(app, limiter, settings.tenant_rate)
     api = openapi.install(app)
     problems.install(app)
     for router in COMMON:

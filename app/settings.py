@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     invitation_seconds: int = Field(
         7 * 86400, ge=60, le=90 * 86400, description="how long an invitation may be accepted"
     )
-    login_rate: str = Field("10/minute", description="sign-ins per account and per address")
+    login_rate: str = Field("10/minute", description="refused sign-ins per account and per address")
     request_rate: str = Field("6000/minute", description="requests per caller")
     tenant_rate: str = Field("12000/minute", description="requests of all callers in one tenant")
 

@@ -4,28 +4,36 @@ process while Redis is away.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Any
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, g, request
 from flask_limiter import Limiter
+from limits import RateLimitItem, parse_many
 from werkzeug.exceptions import HTTPException
 
 from app.api import requests
 from app.api.core import core
 from app.api.security import access_of, claims_sent, current_actor, key_known
-from app.errors import ScraperSkyError
+from app.errors import RateLimited, ScraperSkyError
 from app.services.emails import looked_for
 from app.services.invitations import InvitationService
 from app.settings import Settings
 
+KEY_PREFIX = "scrapersky"
 UNLIMITED = ("/health", "/metrics")
 # A dead Redis is noticed by the first request of a while; the others count in process.
 STORAGE_OPTIONS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}
 
 
 def install(app: Flask, settings: Settings) -> Limiter:
-    """Limit every request by caller. Runs before the guard, so that wrong tokens are counted too."""
+    """Limit every request by caller. Runs before the guard, so that wrong tokens are counted too.
+
+    `limit_tenants` goes with it, to be called after the guard is installed.
+    """
     app.before_request(_small_when_public)
     limiter = Limiter(
         caller,
@@ -37,22 +45,41 @@ def install(app: Flask, settings: Settings) -> Limiter:
         in_memory_fallback_enabled=True,
         # Of several threads that find Redis dead at once, the library falls back in one; the others pass this time.
         swallow_errors=True,
-        key_prefix="scrapersky",
+        key_prefix=KEY_PREFIX,
     )
     limiter.init_app(app)
     return limiter
 
 
+def limit_tenants(app: Flask, limiter: Limiter, rate: str) -> None:
+    """All callers of a tenant together, once it is known that they are: nobody uses up another tenant's rate."""
+    items = parse_many(rate)
+
+    def count() -> None:
+        actor = g.get("actor")
+        if actor is None:
+            return
+        key = (KEY_PREFIX, "tenant", str(actor.tenant_id))
+        for item in items:
+            if not _hit(limiter, item, key):
+                raise RateLimited(f"the limit of your tenant is {item}", retry_after=_wait(limiter, item, key))
+
+    app.before_request(count)
+
+
 def protect_sign_in(app: Flask, limiter: Limiter, rate: str) -> None:
     """Count wrong passwords per account, from wherever, and per address, for whichever account.
 
-    Wherever a password can be tried, it is one count.
+    Wherever a password can be tried, it is one count. Wrong tokens are counted per address.
     """
     for endpoint, whose in TRY_PASSWORDS.items():
         view: Any = app.view_functions[endpoint]
         for key in (whose, address):
             view = limiter.shared_limit(rate, scope="passwords", key_func=key, deduct_when=_refused)(view)
         app.view_functions[endpoint] = view
+    for endpoint in TRY_TOKENS:
+        view = app.view_functions[endpoint]
+        app.view_functions[endpoint] = limiter.limit(rate, key_func=address, deduct_when=_is_no_token)(view)
 
 
 def caller() -> str:
@@ -68,7 +95,26 @@ def caller() -> str:
 
 
 def address() -> str:
-    return f"address:{request.remote_addr}"
+    return f"address:{neighbourhood(request.remote_addr or '')}"
+
+
+def neighbourhood(text: str) -> str:
+    """Whoever has one address of IPv6 has 2**64 of them.
+
+    >>> neighbourhood("2001:db8:1:2:3:4:5:6")
+    '2001:db8:1:2::/64'
+    >>> neighbourhood("::ffff:192.0.2.1")
+    '192.0.2.1'
+    >>> neighbourhood("unknown")
+    'unknown'
+    """
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return text
+    if isinstance(found, IPv4Address):
+        return str(found)
+    return str(found.ipv4_mapped or IPv6Network((int(found) >> 64 << 64, 64)))
 
 
 def account() -> str:
@@ -95,6 +141,9 @@ TRY_PASSWORDS: dict[str, Callable[[], str]] = {
     "v2-auth.change_password": own,
 }
 
+# Where whoever has a token good for one use needs nothing else.
+TRY_TOKENS = ("v2-auth.refresh", "v2-auth.accept", "v2-auth.reset")
+
 
 def _sent(name: str) -> object:
     """A field of the body; of a body that is none the view will say so."""
@@ -105,8 +154,27 @@ def _sent(name: str) -> object:
     return body.get(name) if isinstance(body, dict) else None
 
 
+def _hit(limiter: Limiter, item: RateLimitItem, key: tuple[str, ...]) -> bool:
+    try:
+        return limiter.limiter.hit(item, *key)
+    except Exception:  # noqa: BLE001 - whatever the storage raises that died since the caller was counted
+        return True
+
+
+def _wait(limiter: Limiter, item: RateLimitItem, key: tuple[str, ...]) -> int:
+    try:
+        reset = limiter.limiter.get_window_stats(item, *key).reset_time
+    except Exception:  # noqa: BLE001 - the same
+        return item.get_expiry()
+    return max(1, math.ceil(reset - time.time()))
+
+
 def _refused(response: Response) -> bool:
     return response.status_code == 401
+
+
+def _is_no_token(response: Response) -> bool:
+    return response.status_code in {400, 401}  # spent or none; expired or reused
 
 
 def _unlimited() -> bool:

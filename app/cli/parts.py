@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.settings import Settings
+from app.stack import receiving
 from app.stack.child import Child
 from app.stack.meters import VARIABLE
 
@@ -48,6 +49,7 @@ class Parts:
             *(sys.executable, "-m", "gunicorn", "app.factory:create_app()"),
             f"--bind={host}:{settings.port}",
             "--worker-class=app.stack.receiving.Worker",
+            *(f"--{name}={most}" for name, most in receiving.LIMITS.items()),
             "--no-sendfile",  # it would go around the worker's own time limits
             f"--workers={settings.api_processes}",
             f"--threads={settings.api_threads}",

@@ -9,20 +9,83 @@ read, a request must come and an answer be taken in a time that its size allows,
 from __future__ import annotations
 
 import errno
+import json
 import selectors
 import socket
 import time
+from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
+from uuid import uuid4
 
 from gunicorn import util
+from gunicorn.http.errors import (
+    ConfigurationProblem,
+    ExpectationFailed,
+    InvalidResponseHeader,
+    InvalidResponseHeaderName,
+    LimitRequestHeaders,
+    LimitRequestLine,
+    ParseException,
+    UnsupportedTransferCoding,
+)
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 FIRST_BYTE_SECONDS: Final = 10.0
 REQUEST_SECONDS: Final = 10.0  # for a request of no size
 ANSWER_SECONDS: Final = 30.0  # for a piece of an answer
 LEAST_RATE: Final = 32 * 1024  # bytes a second on top of that
+# Of a request's head, bytes and lines: an access token is half of a line, a cursor a fraction.
+LIMITS: Final = {"limit-request-line": 8190, "limit-request-fields": 100, "limit-request-field_size": 8190}
+OURS: Final = (ConfigurationProblem, InvalidResponseHeader, InvalidResponseHeaderName)
+REFUSALS: Final[tuple[tuple[type[BaseException], HTTPStatus, str, str], ...]] = (
+    (
+        LimitRequestLine,
+        HTTPStatus.REQUEST_URI_TOO_LONG,
+        "uri_too_long",
+        f"a URL has at most {LIMITS['limit-request-line']} bytes",
+    ),
+    (
+        LimitRequestHeaders,
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "request_header_fields_too_large",
+        f"at most {LIMITS['limit-request-fields']} header fields of {LIMITS['limit-request-field_size']} bytes each",
+    ),
+    (UnsupportedTransferCoding, HTTPStatus.NOT_IMPLEMENTED, "not_implemented", "send the body plainly or in chunks"),
+    (ExpectationFailed, HTTPStatus.EXPECTATION_FAILED, "expectation_failed", "expect 100-continue or nothing"),
+    (ParseException, HTTPStatus.BAD_REQUEST, "bad_request", "this is not HTTP/1.1 as RFC 9112 has it"),
+)
 LINGER_SECONDS: Final = 0.5  # for what a client still sends after its answer, which would reset the connection
+
+
+def refusal(error: BaseException) -> tuple[HTTPStatus, str, str]:
+    """
+    >>> refusal(LimitRequestLine(9000, 8190))[0].value, refusal(ExpectationFailed("200-maybe"))[1]
+    (414, 'expectation_failed')
+    """
+    for kind, status, code, detail in REFUSALS:
+        if isinstance(error, kind) and not isinstance(error, OURS):
+            return status, code, detail
+    return HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "the platform failed"
+
+
+def _problem(status: HTTPStatus, code: str, detail: str) -> bytes:
+    request_id = uuid4().hex
+    told = {
+        "type": f"urn:scrapersky:problem:{code}",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+    }
+    body = json.dumps(told).encode()
+    head = (
+        f"HTTP/1.1 {int(status)} {status.phrase}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+        f"Content-Length: {len(body)}\r\nX-Request-ID: {request_id}\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+    )
+    return head.encode("ascii") + body
 
 
 class Client(socket.socket):
@@ -100,6 +163,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.poller.unregister(oldest.sock)
         self.nr_conns -= 1
         oldest.close()
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
+        """What gunicorn itself refuses is told as the API tells everything."""
+        status, code, detail = refusal(exc)
+        if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+            super().handle_error(req, client, addr, exc)
+            return
+        self.log.warning("refused a request from %s: %s", addr[0] if addr else "", code)
+        with suppress(OSError):  # a client that went away misses nothing
+            util.write_nonblock(client, _problem(status, code, detail))
 
     def handle(self, conn: Connection) -> Any:
         keep = super().handle(conn)

@@ -125,3 +125,112 @@ def test_without_redis_this_process_counts_alone(limited):
     client = limited(login_rate="2/minute", redis_url=SecretStr(NOWHERE))
     codes = [attempt(client, "a@example.com").status_code for _ in range(4)]
     assert codes == [401, 401, 429, 429]
+
+
+@pytest.fixture
+def other_tenant(new_tenant):
+    return new_tenant("other")
+
+
+def token(client, email, tenant=None):
+    body = {"email": email, "password": PASSWORD, "tenant": tenant}
+    answer = client.post(LOGIN, json=body)
+    assert answer.status_code == 200, answer.text
+    return {"Authorization": f"Bearer {answer.json['access_token']}"}
+
+
+@pytest.mark.parametrize("redis", [None, "shared", "away"])
+def test_requests_are_limited_per_tenant_whoever_of_it_asks(limited, new_user, other_tenant, valkey_url, redis):
+    urls = {None: None, "shared": SecretStr(valkey_url), "away": SecretStr(NOWHERE)}
+    client = limited(tenant_rate="5/minute", redis_url=urls[redis])
+    mine = [token(client, new_user("viewer")) for _ in range(3)]
+    theirs = token(client, new_user("viewer", tenant=other_tenant))
+    codes = [client.get(ME, headers=mine[n % 3]).status_code for n in range(7)]
+    assert codes == [200] * 5 + [429] * 2
+    refused = client.get(ME, headers=mine[0])
+    assert refused.json["code"] == "rate_limited"
+    assert "5 per 1 minute" in refused.json["detail"]
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert client.get(ME, headers=theirs).status_code == 200
+
+
+def test_a_tenants_processes_count_together(limited, new_user, valkey_url):
+    shared = {"tenant_rate": "2/minute", "redis_url": SecretStr(valkey_url)}
+    one, other = limited(**shared), limited(**shared)
+    email = new_user("viewer")
+    headers = token(one, email)
+    assert [client.get(ME, headers=headers).status_code for client in (one, other, one)] == [200, 200, 429]
+
+
+def test_whoever_is_not_let_in_uses_up_no_tenants_rate(limited, new_user):
+    client = limited(tenant_rate="2/minute")
+    headers = token(client, new_user("viewer"))
+    forged = {"Authorization": headers["Authorization"][:-4] + "AAAA"}
+    for wrong in ({}, forged, {"X-API-Key": "sk_nothing"}):
+        assert client.get(ME, headers=wrong).status_code == 401
+    assert client.get(ME, headers=headers).status_code == 200
+
+
+def test_a_second_rate_holds_beside_the_first(limited, new_user):
+    client = limited(tenant_rate="100/minute;3/hour")
+    headers = token(client, new_user("viewer"))
+    assert [client.get(ME, headers=headers).status_code for _ in range(4)] == [200] * 3 + [429]
+
+
+@pytest.mark.parametrize(
+    ("hops", "same"),
+    [
+        (0, [f"198.51.100.{n}" for n in range(5)]),
+        (1, [f"198.51.100.{n}, 203.0.113.9" for n in range(5)]),
+        (2, [f"198.51.100.{n}, 203.0.113.9, 10.0.0.1" for n in range(5)]),
+        (1, [f"{'10.0.0.1, ' * n}203.0.113.9" for n in range(5)]),
+        (2, ["203.0.113.9"] * 5),  # one hop short of what is trusted: nobody's word is taken
+    ],
+)
+def test_no_header_that_a_client_writes_makes_it_somebody_else(limited, hops, same):
+    client = limited(login_rate="3/minute", trusted_proxies=hops)
+
+    def attempt_from(forwarded, n):
+        body = {"email": f"user{n}@example.com", "password": "wrong password"}
+        headers = {"X-Forwarded-For": forwarded, "X-Real-IP": f"192.0.2.{n}", "Forwarded": f"for=192.0.2.{n}"}
+        return client.post(LOGIN, json=body, headers=headers).status_code
+
+    assert [attempt_from(forwarded, n) for n, forwarded in enumerate(same)] == [401, 401, 401, 429, 429]
+
+
+def test_clients_behind_a_trusted_proxy_have_a_limit_each(limited):
+    client = limited(login_rate="1/minute", trusted_proxies=1)
+    for n in range(3):
+        body = {"email": f"user{n}@example.com", "password": "wrong password"}
+        assert client.post(LOGIN, json=body, headers={"X-Forwarded-For": f"203.0.113.{n}"}).status_code == 401
+
+
+def test_a_network_of_ipv6_is_one_neighbour(limited):
+    client = limited(login_rate="2/minute")
+    codes = [attempt(client, f"u{n}@example.com", address=f"2001:db8:1:2:{n}::{n}").status_code for n in range(1, 5)]
+    assert codes == [401, 401, 429, 429]
+    assert attempt(client, "u9@example.com", address="2001:db8:1:3::1").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "guess", "status"),
+    [
+        ("reset", {"token": "guess", "password": "correct horse battery staple"}, 400),
+        ("accept", {"token": "guess", "password": "correct horse battery staple"}, 400),
+    ],
+)
+def test_guessing_tokens_good_for_one_use_is_limited(limited, path, guess, status):
+    client = limited(login_rate="2/minute")
+    codes = [client.post(f"/api/v2/auth/{path}", json=guess).status_code for _ in range(4)]
+    assert codes == [status, status, 429, 429]
+
+
+def test_guessing_refresh_tokens_is_limited_too(limited, new_user):
+    client = limited(login_rate="2/minute")
+    answer = attempt(client, new_user("viewer"), PASSWORD)
+    guess = {"refresh_token": "0" * 32 + ".guess"}
+    codes = [client.post("/api/v2/auth/refresh", json=guess).status_code for _ in range(4)]
+    assert codes == [401, 401, 429, 429]
+    good = {"refresh_token": answer.json["refresh_token"]}
+    elsewhere = client.post("/api/v2/auth/refresh", json=good, environ_overrides={"REMOTE_ADDR": "192.0.2.44"})
+    assert elsewhere.status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -45,7 +46,11 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     (directory / "conf.py").write_text(CONFIGURATION)
     (directory / "tiny.py").write_text(APPLICATION)
     program = [sys.executable, "-m", "gunicorn", "tiny:app", "--config", str(directory / "conf.py")]
-    ours = [option for option in Parts(Settings(_env_file=None), {}).gunicorn() if "worker-class" in option]  # type: ignore[call-arg]
+    ours = [
+        option
+        for option in Parts(Settings(_env_file=None), {}).gunicorn()
+        if "worker-class" in option or "limit" in option
+    ]  # type: ignore[call-arg]
     options = [f"--bind=127.0.0.1:{number}", *ours, f"--threads={THREADS}", f"--worker-connections={PLACES}"]
     quiet = ["--no-control-socket", "--log-level=warning", f"--pythonpath={ROOT},{directory}", "--timeout=120"]
     process = subprocess.Popen([*program, *options, *quiet], cwd=ROOT)
@@ -152,3 +157,43 @@ def test_one_connection_serves_several_requests(port: int) -> None:
             while not answer.endswith(b"\r\n\r\n%d" % len(text)):
                 answer += client.recv(4096) or b"closed\r\n\r\n"
                 assert b"closed" not in answer
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status", "code"),
+    [
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, "uri_too_long"),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + b"x" * 9000 + b"\r\n\r\n",
+            431,
+            "request_header_fields_too_large",
+        ),
+        (
+            b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(200)) + b"\r\n",
+            431,
+            "request_header_fields_too_large",
+        ),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nBad Name: 1\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n folded\r\n\r\n", 400, "bad_request"),
+        (b"nonsense\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/9.9\r\nHost: a\r\n\r\n", 400, "bad_request"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: odd\r\n\r\n", 501, "not_implemented"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "bad_request"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400, "bad_request"),
+    ],
+    ids=["line", "field", "fields", "name", "folded", "nonsense", "version", "coding", "smuggling", "length"],
+)
+def test_what_is_refused_before_the_application_sees_it_is_told_as_a_problem(
+    port: int, request_head: bytes, status: int, code: str
+) -> None:
+    with socket.create_connection(("127.0.0.1", port), 20) as client:
+        client.sendall(request_head)
+        answer = b""
+        while piece := client.recv(65536):
+            answer += piece
+    head, _, body = answer.partition(b"\r\n\r\n")
+    told = json.loads(body)
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"Content-Type: application/problem+json" in head
+    assert (told["status"], told["code"], bool(told["detail"])) == (status, code, True)
+    assert told["request_id"].encode() in head
