@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID
 
@@ -24,9 +25,11 @@ COMMAND: Final = Origin(via="command")
 class Tenants:
     """`actor` None: whoever runs `manage.py` has the database itself."""
 
-    def __init__(self, database: Database, features: Features) -> None:
+    def __init__(self, database: Database, features: Features, *, forget: Callable[[UUID], None]) -> None:
+        """:param forget: drops what is cached of the rights of a tenant's members; called after a commit"""
         self._database = database
         self._features = features
+        self._forget = forget
 
     def listing(self, actor: Actor | None, *, limit: int, cursor: str | None, status: str | None) -> PageOf[TenantView]:
         """All of them for whoever manages tenants, else those the caller may look at."""
@@ -85,7 +88,7 @@ class Tenants:
             if tenant.status == "active":
                 if uow.tenants.holds_last_platform_admin(tenant_id):
                     raise Conflict("the last administrator of the platform would be locked out")
-                _set_status(uow, actor, tenant, "suspended", "tenant.suspended")
+                self._set_status(uow, actor, tenant, "suspended", "tenant.suspended")
             return _found(uow, tenant_id)
 
     def resume(self, actor: Actor | None, tenant_id: UUID) -> TenantView:
@@ -93,7 +96,7 @@ class Tenants:
         with self._database.system() as uow:
             tenant = _held(uow, tenant_id)
             if tenant.status != "active":
-                _set_status(uow, actor, tenant, "active", "tenant.resumed")
+                self._set_status(uow, actor, tenant, "active", "tenant.resumed")
             return _found(uow, tenant_id)
 
     def switch(self, actor: Actor, tenant_id: UUID, feature: str, *, enabled: bool) -> None:
@@ -108,6 +111,13 @@ class Tenants:
                 _record(uow, actor, "feature.switched", tenant_id, before={feature: before}, after={feature: enabled})
                 uow.after_commit(lambda: self._features.forget(tenant_id))
                 uow.commit()
+
+    def _set_status(self, uow: SystemUnit, actor: Actor | None, tenant: Tenant, status: str, action: str) -> None:
+        before = {"status": tenant.status}
+        uow.tenants.change(tenant, {"status": status})
+        _record(uow, actor, action, tenant.id, before=before, after={"status": status})
+        uow.after_commit(lambda: self._forget(tenant.id))
+        uow.commit()
 
 
 def clean_name(text: str) -> str:
@@ -166,13 +176,6 @@ def _check_rights(actor: Actor, tenant_id: UUID, values: dict[str, Any]) -> None
         raise PermissionDenied(f"a name wants the permission {RENAMES} in that very tenant, or {MANAGES}")
     if values.keys() - {"name"}:
         actor.require(SETS_LIMITS, MANAGES)
-
-
-def _set_status(uow: SystemUnit, actor: Actor | None, tenant: Tenant, status: str, action: str) -> None:
-    before = {"status": tenant.status}
-    uow.tenants.change(tenant, {"status": status})
-    _record(uow, actor, action, tenant.id, before=before, after={"status": status})
-    uow.commit()
 
 
 def _record(

@@ -202,4 +202,4 @@ def _columns(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tenants() -> Tenants:
-    return Tenants(core().database, core().features)
+    return Tenants(core().database, core().features, forget=core().accounts.forget_tenant)
