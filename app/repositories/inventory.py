@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.repositories import bulk
+from app.repositories import bulk, direct
 from app.repositories.hashes import url_key
 from app.repositories.keyset import PageOf, decode, page
 from models import Domain, Job, SitemapFile, SitemapRead, SitemapUrl
@@ -135,6 +135,18 @@ _UNLISTED = sa.text("""
     LEFT JOIN listed ON listed.parent_id = once.parent_id AND listed.url = f.url
     WHERE listed.url IS NULL""")
 
+_HOLD_FILE = direct.statement("""
+    SELECT id FROM sitemap_files WHERE tenant_id = :tenant AND domain_id = :domain AND url_hash = :key FOR UPDATE""")
+
+_FILES = direct.statement("""
+    SELECT url_hash, id FROM sitemap_files
+    WHERE tenant_id = :tenant AND domain_id = :domain AND url_hash = ANY(CAST(:keys AS uuid[]))""")
+
+_ADD_FILES = direct.statement("""
+    INSERT INTO sitemap_files (tenant_id, domain_id, url_hash, url)
+    SELECT :tenant, :domain, * FROM unnest(CAST(:keys AS uuid[]), CAST(:urls AS text[]))
+    ON CONFLICT (tenant_id, domain_id, url_hash) DO NOTHING""")
+
 
 class Inventory:
     def __init__(self, session: Session, tenant_id: UUID) -> None:
@@ -145,48 +157,37 @@ class Inventory:
 
     def ensure_file(self, domain_id: UUID, url: str) -> int:
         """The id of the file of that URL, made if it is new; its row is locked until the transaction ends."""
-        key = url_key(url)
-        self._session.execute(
-            insert(SitemapFile)
-            .values(tenant_id=self._tenant_id, domain_id=domain_id, url_hash=key, url=url)
-            .on_conflict_do_nothing(index_elements=["tenant_id", "domain_id", "url_hash"])
-        )
-        found = self._session.scalar(
-            sa.select(SitemapFile.id)
-            .where(
-                SitemapFile.tenant_id == self._tenant_id,
-                SitemapFile.domain_id == domain_id,
-                SitemapFile.url_hash == key,
-            )
-            .with_for_update()
-        )
+        key = {"tenant": self._tenant_id, "domain": domain_id, "key": url_key(url)}
+        found = direct.run(self._session, _HOLD_FILE, key).fetchone()
+        if found is None:
+            self._add_files(domain_id, {key["key"]: url})
+            found = direct.run(self._session, _HOLD_FILE, key).fetchone()
         if found is None:
             raise LookupError(url)
-        return found
+        return int(found[0])
 
     def ensure_files(self, domain_id: UUID, urls: Sequence[str]) -> dict[str, int]:
-        """The ids of many files at once, by URL."""
-        if not urls:
-            return {}
+        """The ids of many files at once, by URL. Most are known: a child's parent, an index read before."""
         hashes = {url_key(url): url for url in urls}
-        rows = [
-            {"tenant_id": self._tenant_id, "domain_id": domain_id, "url_hash": key, "url": hashes[key]}
-            for key in sorted(hashes)
-        ]
-        for start in range(0, len(rows), 1_000):
-            self._session.execute(
-                insert(SitemapFile)
-                .values(rows[start : start + 1_000])
-                .on_conflict_do_nothing(index_elements=["tenant_id", "domain_id", "url_hash"])
-            )
-        found = self._session.execute(
-            sa.select(SitemapFile.url_hash, SitemapFile.id).where(
-                SitemapFile.tenant_id == self._tenant_id,
-                SitemapFile.domain_id == domain_id,
-                SitemapFile.url_hash == sa.func.any(sa.cast(list(hashes), sa.ARRAY(sa.Uuid()))),
-            )
-        )
-        return {hashes[key]: number for key, number in found}
+        known = self._files(domain_id, list(hashes))
+        new = {key: hashes[key] for key in sorted(hashes.keys() - known.keys())}
+        if new:
+            self._add_files(domain_id, new)
+            known |= self._files(domain_id, list(new))
+        return {hashes[key]: number for key, number in known.items()}
+
+    def _files(self, domain_id: UUID, keys: list[UUID]) -> dict[UUID, int]:
+        if not keys:
+            return {}
+        values = {"tenant": self._tenant_id, "domain": domain_id, "keys": keys}
+        return dict(direct.run(self._session, _FILES, values).fetchall())
+
+    def _add_files(self, domain_id: UUID, new: dict[UUID, str]) -> None:
+        keys = list(new)
+        for start in range(0, len(keys), 1_000):
+            some = keys[start : start + 1_000]
+            values = {"tenant": self._tenant_id, "domain": domain_id, "keys": some, "urls": [new[key] for key in some]}
+            direct.run(self._session, _ADD_FILES, values)
 
     def file(self, domain_id: UUID, url: str) -> SitemapFile | None:
         return self._session.scalars(
