@@ -1,8 +1,9 @@
-"""Other people's ways of reading sites' sitemaps: `python crawlers.py NAME THREADS DSN`, where they are installed.
+"""Other people's ways of reading sites' sitemaps: `python crawlers.py NAME THREADS DSN PORT`, where they are
+installed.
 
-Says "ready"; takes a line of JSON, a list of sites (host:port), reads them all, and answers {"done": …}; asked once
-more it answers with how many URLs it found and the sum of their hashes, which is not part of the work measured. Stands
-alone: it imports nothing of ours. Names below `.example` are on loopback, as the platform is told by CONNECT_TO.
+Says "ready"; takes a line of JSON, a list of sites' names, reads them all, and answers {"done": …}; asked once more it
+answers with how many URLs it found and the sum of their hashes, which is not part of the work measured. Stands alone:
+it imports nothing of ours. Names below `.example` are at that port of loopback, as the platform is told by CONNECT_TO.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ COLUMNS = "url, lastmod, changefreq, priority"
 Row = tuple[str, str, str, str]
 
 
-def to_loopback() -> None:
-    """Names of the farm's sites need no DNS."""
+def to_loopback(farm: int) -> None:
+    """Names of the farm's sites need no DNS; all those who ask take the port from the answer too."""
     asked = socket.getaddrinfo
 
-    def answered(host: Any, *more: Any, **named: Any) -> Any:
-        return asked("127.0.0.1" if str(host).endswith(".example") else host, *more, **named)
+    def answered(host: Any, port: Any, *more: Any, **named: Any) -> Any:
+        is_site = (host.decode() if isinstance(host, bytes) else str(host)).endswith(".example")
+        return asked("127.0.0.1", farm, *more, **named) if is_site else asked(host, port, *more, **named)
 
     socket.getaddrinfo = answered
 
@@ -90,6 +92,7 @@ def scrapy(_: int, dsn: str) -> Callable[[list[str]], None]:
         "CONCURRENT_REQUESTS": 2 * AT_ONCE,
         "CONCURRENT_REQUESTS_PER_DOMAIN": 2,
         "COOKIES_ENABLED": False,
+        "DNS_RESOLVER": "scrapy.resolver.CachingHostnameResolver",
         "DOWNLOAD_DELAY": 0,
         "DUPEFILTER_CLASS": "scrapy.dupefilters.BaseDupeFilter",
         "LOG_ENABLED": False,
@@ -202,8 +205,7 @@ class Http:
         self._site = site
 
     async def __aenter__(self) -> Self:
-        port = self._site.partition(":")[2]
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", int(port), limit=1 << 20)
+        self._reader, self._writer = await asyncio.open_connection(self._site, 80, limit=1 << 20)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -264,28 +266,28 @@ class _Lent:
 # Two that keep nothing
 
 
-def usp(workers: int, _: str) -> Callable[[list[str]], list[str]]:
+def usp(threads: int, _: str) -> Callable[[list[str]], list[str]]:
     from usp.tree import sitemap_tree_for_homepage  # noqa: PLC0415
 
     def read(site: str) -> list[str]:
         tree = sitemap_tree_for_homepage(f"http://{site}/", use_known_paths=False)
         return [page.url for page in tree.all_pages()]
 
-    return _in_threads(read, workers)
+    return _in_threads(read, threads)
 
 
-def advertools(workers: int, _: str) -> Callable[[list[str]], list[str]]:
+def advertools(threads: int, _: str) -> Callable[[list[str]], list[str]]:
     from advertools import sitemap_to_df  # noqa: PLC0415
 
     def read(site: str) -> list[str]:
         return list(sitemap_to_df(f"http://{site}/robots.txt")["loc"].dropna())
 
-    return _in_threads(read, workers)
+    return _in_threads(read, threads)
 
 
-def _in_threads(read: Callable[[str], list[str]], workers: int) -> Callable[[list[str]], list[str]]:
+def _in_threads(read: Callable[[str], list[str]], threads: int) -> Callable[[list[str]], list[str]]:
     def read_all(sites: list[str]) -> list[str]:
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             return list(chain.from_iterable(pool.map(read, sites)))
 
     return read_all
@@ -300,10 +302,10 @@ CRAWLERS: dict[str, Callable[[int, str], Callable[[list[str]], list[str] | None]
 
 
 def main() -> None:
-    name, workers, dsn = sys.argv[1:]
+    name, threads, dsn, port = sys.argv[1:]
     logging.disable(logging.CRITICAL)
-    to_loopback()
-    crawl = CRAWLERS[name](int(workers), dsn)
+    to_loopback(int(port))
+    crawl = CRAWLERS[name](int(threads), dsn)
     print("ready", flush=True)
     for line in sys.stdin:
         found = crawl(json.loads(line)) or []

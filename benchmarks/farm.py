@@ -2,11 +2,12 @@
 
     python -m benchmarks.farm          # prints its port
 
-A site is asked six times and lists 3,000 URLs: robots.txt, a sitemap index, three files of 100, 900 and 2,000 URLs,
-and a home page of 20 kB. Each answer takes 50 to 200 ms, longer for the one host than for the other. What a host is
-named decides how it takes a second visit: below `tagged.example` it knows ETag and Last-Modified, elsewhere it sends
-everything again. `Farm.move_on` makes all sites change in 1 % of their URLs: a third each
-changed, gone or back, and new.
+Names have no port, as real sites' have none: whoever asks is sent here by other means (CONNECT_TO, and what
+`benchmarks.crawlers` does to names). A site is asked six times and lists 3,000 URLs: robots.txt, a sitemap index,
+three files of 100, 900 and 2,000 URLs, and a home page of 20 kB. Each answer takes 50 to 200 ms, longer for the one
+host than for the other. What a host is named decides how it takes a second visit: below `tagged.example` it knows
+ETag and Last-Modified, elsewhere it sends everything again. `Farm.move_on` makes all sites change in 1 % of their
+URLs: a third each changed, gone or back, and new.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class Site(asyncio.Protocol):
 
     def _take(self, path: str, fields: dict[bytes, bytes]) -> None:
         host = fields[b"host"].decode()
-        if host.partition(":")[0] == SELF:
+        if host == SELF:
             self._transport.write(_answer(200, _told(path)))
             return
         answer = self._answer(host, path, fields)
@@ -122,7 +123,7 @@ class Site(asyncio.Protocol):
         asyncio.get_running_loop().call_later(latency(host, path), self._send, answer)
 
     def _answer(self, host: str, path: str, fields: dict[bytes, bytes]) -> bytes:
-        is_tagged = host.partition(":")[0].endswith(TAGGED)
+        is_tagged = host.endswith(TAGGED)
         generation = Site.generation if path.startswith("/sitemap-") else 0
         found = body(path, generation)
         if found is None:
@@ -180,11 +181,11 @@ class Farm:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"SCRAPERSKY_CONNECT_TO": f"*:{self.port}:127.0.0.1:{self.port}"}
+        return {"SCRAPERSKY_CONNECT_TO": f"*:80:127.0.0.1:{self.port}"}
 
     def sites(self, name: str, count: int, *, kind: str = PLAIN) -> list[str]:
-        """Authorities that nobody has used yet, if `name` is new."""
-        return [f"{name}-{n}.{kind}:{self.port}" for n in range(count)]
+        """Names that nobody has used yet, if `name` is new."""
+        return [f"{name}-{n}.{kind}" for n in range(count)]
 
     def move_on(self) -> None:
         self._ask("/move-on")

@@ -103,7 +103,7 @@ class _Scans:
 
 def listed(site: str, generation: int) -> set[str]:
     """
-    >>> len(listed("a.example:80", 0)) == URLS, len(listed("a.example:80", 1)) < URLS
+    >>> len(listed("a.example", 0)) == URLS, len(listed("a.example", 1)) < URLS
     (True, True)
     """
     found = set()

@@ -115,7 +115,7 @@ def _field(bench: Bench, sites: Farm) -> Iterator[dict[str, Callable[[str, list[
             python, processors = str(bench.peers), os.cpu_count() or 1
 
             def peer(name: str, processes: int, threads: int = 1) -> Callable[[str, list[str]], Scanned]:
-                arguments = (python, "crawlers.py", name, str(threads), on.superuser_url)
+                arguments = (python, "crawlers.py", name, str(threads), on.superuser_url, str(sites.port))
                 field = [stack.enter_context(Contestant(*arguments)) for _ in range(processes)]
                 return _peer(on, name, field)
 
