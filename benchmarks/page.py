@@ -59,11 +59,13 @@ def bars(results: Mapping[str, Any]) -> str:
         limits = f"{sign} {number(bar.limit)} {bar.unit}"
         if bar.stretch is not None:
             limits += f", stretch {number(bar.stretch)}"
-        value = results.get(bar.stage, {}).get("bars", {}).get(name)
+        result = results.get(bar.stage, {"bars": {}})
+        value = result["bars"].get(name)
         if value is None:
             rows.append((bar.measure, limits, "", "not measured yet"))
         else:
-            rows.append((bar.measure, limits, f"{number(value)} {bar.unit}", bar.verdict(value)))
+            verdict = bar.verdict(value) + ("; busy machine" if _is_doubtful(result) else "")
+            rows.append((bar.measure, limits, f"{number(value)} {bar.unit}", verdict))
     return table(("measure", "bar", "measured", "verdict"), rows)
 
 
@@ -85,9 +87,13 @@ def _conditions(result: Mapping[str, Any]) -> str:
         f"{result['at'][:10]}, {result['mode']} run at {result['revision']}, {machine['processors']} processors"
         f" ({machine['model']}, {machine['memory_mib']:,} MiB), load {result['load']} when it began; {libraries}."
     )
-    if result["mode"] != "full" or result["load"] > machine["processors"]:
+    if _is_doubtful(result):
         words += " **A short run, or one beside other work: it shows that the benchmark runs, and no more.**"
     return words + "\n"
+
+
+def _is_doubtful(result: Mapping[str, Any]) -> bool:
+    return bool(result["mode"] != "full" or result["load"] > result["machine"]["processors"])
 
 
 def _table(one: Mapping[str, Any]) -> str:

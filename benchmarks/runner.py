@@ -29,7 +29,8 @@ from benchmarks.stack import Platform, platform
 from tests.running import ROOT
 
 STAGES = (
-    "parse", "land", "scan", "rescan", "queueing", "backlog", "fairness", "scaleout", "api", "listing", "storage",
+    "parse", "land", "wall", "scan", "rescan", "queueing", "backlog", "fairness", "scaleout", "api", "listing",
+    "storage",
 )  # fmt: skip
 PEERS = ROOT / "var" / "peers" / "bin" / "python"
 SHORT_RESULTS = ROOT / "var" / "bench"

@@ -1,7 +1,5 @@
 """What the second wall costs: the same rows landed with row-level security and without, turn by turn.
 
-    python -m benchmarks.wall --urls 20000 --rounds 15
-
 The CPU of the one PostgreSQL process that lands them, as the kernel counts it, so that other work on the machine makes
 it wait but not dearer. A round lands a new sitemap file, the same again unchanged, the same with a tenth changed, and
 a batch of domains. "Without" switches row-level security off for the tables; grants, triggers and keys stay.
@@ -9,24 +7,21 @@ a batch of domains. "Without" switches row-level security off for the tables; gr
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import tempfile
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-import psycopg
 import sqlalchemy as sa
 
-from app.cli.database import upgrade
 from app.repositories.batches import Line
 from app.repositories.hashes import url_key
 from app.repositories.inventory import UrlRow
-from app.settings import Settings
-from app.stack import servers
 from app.unit_of_work import Database, TenantUnit
+from benchmarks.record import Result, Table, spread
+from benchmarks.runner import Bench
+from benchmarks.stack import Platform
 
 TABLES = ("domains", "jobs", "batch_jobs", "batch_counts", "batch_rejects", "sitemap_files", "sitemap_urls", "tenants")
 STEPS = ("a new file", "the same again", "a tenth of it changed", "a batch of domains")
@@ -55,7 +50,7 @@ class Landing:
         )
         return {step: self._measured(work) for step, work in zip(STEPS, works, strict=True)}
 
-    def _measured(self, work) -> float:
+    def _measured(self, work: Callable[[TenantUnit], None]) -> float:
         with self._database.for_tenant(self._tenant) as uow:
             process = uow.session.scalar(sa.text("SELECT pg_backend_pid()"))
             before = _cpu(process)
@@ -67,7 +62,7 @@ class Landing:
         file = uow.inventory.ensure_file(domain, f"https://d{self._round}.example/sitemap.xml")
         uow.inventory.land(file, scan, self._rows(changed), complete=True)
 
-    def _rows(self, changed: int):
+    def _rows(self, changed: int) -> Iterator[UrlRow]:
         for n in range(self._urls):
             url = f"https://d{self._round}.example/products/{n}/a-name-as-long-as-most"
             yield UrlRow(
@@ -85,51 +80,36 @@ def _cpu(process: int) -> float:
     return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e6
 
 
-def run(database: Database, superuser: psycopg.Connection, *, urls: int, rounds: int) -> dict[str, dict[bool, float]]:
-    with database.system() as system:
-        tenant = system.sign_in.tenant_named("default").id
-    landing = Landing(database, tenant, urls)
-    found = defaultdict(lambda: defaultdict(list))
-    for number in range(-1, rounds):
-        # Which goes first changes from round to round, for tables grow.
-        for walled in (True, False) if number % 2 else (False, True):
-            switch(superuser, walled)
-            for step, spent in landing.run().items():
-                if number >= 0:  # the first round warms up
-                    found[step][walled].append(spent)
-    switch(superuser, walled=True)
-    return {step: {walled: statistics.median(spent) for walled, spent in ways.items()} for step, ways in found.items()}
+def run(bench: Bench) -> Result:
+    on, urls = bench.platform, bench.size(20_000, 2_000)
+    on.clear()
+    rounds = _rounds(on, Landing(on.database, on.tenant(), urls), bench.size(15, 3))
+    on.clear()
+    rows: dict[str, Any] = {}
+    for step in STEPS:
+        walled, open_ = ([ways[wall][step] for ways in rounds] for wall in (True, False))
+        over = [one / other for one, other in zip(walled, open_, strict=True)]
+        rows[step] = {"over": spread(over), "with": spread(walled), "without": spread(open_)}
+    columns = {"over": "with the wall over without", "with": "CPU ms with", "without": "without"}
+    return Result({"landing": Table(f"{urls:,} URLs of a sitemap file", columns, rows, "over")})
 
 
-def switch(superuser: psycopg.Connection, walled: bool) -> None:
+def _rounds(on: Platform, landing: Landing, count: int) -> list[dict[bool, dict[str, float]]]:
+    """Wall or none → step → CPU. The first round warms up; which goes first changes each time, for tables grow."""
+    found: list[dict[bool, dict[str, float]]] = []
+    try:
+        for number in range(count + 1):
+            ways: dict[bool, dict[str, float]] = defaultdict(dict)
+            for walled in (True, False) if number % 2 else (False, True):
+                switch(on, walled=walled)
+                ways[walled] = landing.run()
+            found.append(ways)
+    finally:
+        switch(on, walled=True)
+    return found[1:]
+
+
+def switch(on: Platform, *, walled: bool) -> None:
     for table in TABLES:
-        superuser.execute(f"ALTER TABLE {table} {'ENABLE' if walled else 'DISABLE'} ROW LEVEL SECURITY")
-    superuser.execute("CHECKPOINT")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--urls", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        unused = {"redis_url": "redis://127.0.0.1:1/0", "database_pool_size": 1, "database_pool_overflow": 0}
-        settings = Settings(_env_file=None, data_dir=Path(directory), **unused)
-        with servers.start(settings) as started:
-            upgrade(started.settings, lambda _: None)
-            database = Database(started.settings, "api")
-            url = (started.superuser_url() or "").replace("+psycopg", "").rsplit("/", 1)[0] + "/scrapersky"
-            with psycopg.connect(url, autocommit=True) as superuser:
-                medians = run(database, superuser, urls=arguments.urls, rounds=arguments.rounds)
-            database.close()
-    if arguments.json:
-        print(json.dumps({step: {"with": ways[True], "without": ways[False]} for step, ways in medians.items()}))
-        return
-    for step, ways in medians.items():
-        ratio = ways[True] / ways[False]
-        print(f"{step:24} with {ways[True]:8.1f} ms  without {ways[False]:8.1f} ms  ratio {ratio:.3f}")
-
-
-if __name__ == "__main__":
-    main()
+        on.sql(f"ALTER TABLE {table} {'ENABLE' if walled else 'DISABLE'} ROW LEVEL SECURITY")
+    on.sql("CHECKPOINT")

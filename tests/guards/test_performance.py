@@ -54,8 +54,10 @@ def test_a_picture_stays_within_its_frame(name):
 
 
 def test_a_figure_is_judged_by_its_bar():
-    results = {"land": {"bars": {"land_copy": 2.6}}}
-    rows = page.bars(results).splitlines()
+    result = {"mode": "full", "load": 1.5, "machine": {"processors": 2}, "bars": {"land_copy": 2.6}}
+    rows = page.bars({"land": result}).splitlines()
     [row] = [line for line in rows if "landing rows" in line]
     assert row.endswith("| ≤ 1.3 ×, stretch 1.1 | 2.6 × | not met: 2.00 × the bar |")
+    for other in ({"mode": "short"}, {"load": 2.5}):
+        assert "2.00 × the bar; busy machine |" in page.bars({"land": {**result, **other}})
     assert sum(line.endswith("not measured yet |") for line in rows) == len(BARS) - 1
