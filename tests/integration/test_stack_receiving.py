@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import subprocess
@@ -32,7 +33,14 @@ receiving.LINGER_SECONDS = 0.1
 receiving.LEAST_RATE = 64 << 20
 """
 APPLICATION = f"""
+def breaking():
+    yield b"first\\n"
+    raise PermissionError
+
 def app(environ, start):
+    if environ["PATH_INFO"] == "/breaks":
+        start("200 OK", [("Content-Type", "text/plain")])
+        return breaking()
     body = environ["wsgi.input"].read()
     answer = bytes({LARGE}) if environ["PATH_INFO"] == "/large" else b"%d" % len(body)
     start("200 OK", [("Content-Length", str(len(answer)))])
@@ -197,3 +205,13 @@ def test_what_is_refused_before_the_application_sees_it_is_told_as_a_problem(
     assert b"Content-Type: application/problem+json" in head
     assert (told["status"], told["code"], bool(told["detail"])) == (status, code, True)
     assert told["request_id"].encode() in head
+
+
+def test_an_answer_that_breaks_off_is_no_whole_one(port: int) -> None:
+    """A client that was let in, and is no longer while the answer is under way, knows that it has a part only."""
+    for _ in range(2 * THREADS):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/breaks", timeout=60) as answer:
+            with pytest.raises(http.client.IncompleteRead) as caught:
+                answer.read()
+        assert caught.value.partial == b"first\n"
+    assert ask(port) == b"0"
