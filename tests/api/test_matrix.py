@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,9 +19,11 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.access import BUILT_IN_ROLES, TENANT_PERMISSIONS
+from app.access import BUILT_IN_ROLES, PERSONAL, READ_ONLY, TENANT_PERMISSIONS
 from app.api.core import KEY
-from app.api.security import access_token, declared
+from app.api.security import Access, access_token, declared
+from app.services.accounts import Grant
+from app.services.credentials import Claims
 from tests.api.answers import problem, without_id
 from tests.conftest import PASSWORD
 
@@ -32,12 +35,18 @@ TO_SEND = ("POST", "PUT", "PATCH")
 
 
 @dataclass(frozen=True)
+class Caller:
+    name: str
+    held: frozenset[str]
+    enter: Callable[[], dict[str, str]]  # the headers of a new session: the call before may have ended the last
+    delegate: bool = False  # an API key or break-glass
+
+
+@dataclass(frozen=True)
 class Route:
     method: str
     rule: str
-    kind: str
-    permissions: tuple[str, ...]
-    access: str
+    access: Access
 
     def __str__(self) -> str:
         return f"{self.method} {self.rule}"
@@ -53,8 +62,10 @@ class Route:
         given = iter(values)
         return PARAMETER.sub(lambda _: next(given), self.rule)
 
-    def lets_in(self, held: frozenset[str] | set[str]) -> bool:
-        return self.kind != "requires" or not held.isdisjoint(self.permissions)
+    def lets_in(self, caller: Caller) -> bool:
+        if caller.delegate and not self.access.delegated:
+            return False
+        return self.access.kind != "requires" or not caller.held.isdisjoint(self.access.permissions)
 
 
 class World:
@@ -79,21 +90,28 @@ class World:
         row = self.superuser.execute(statement, values).fetchone()
         return row[0] if row else None
 
-    def email(self, role: str, tenant: UUID | None = None) -> str:
-        """Somebody who holds this built-in role, or `only job:run`, a role of the tenant's own, and nothing else."""
+    def callers(self, route: Route) -> Iterator[Caller]:
+        """Each built-in role; roles of the tenant's own that carry one permission, the right or a wrong one; delegates."""
+        for name, held in BUILT_IN_ROLES.items():
+            yield Caller(name, frozenset(held), partial(self.enter, name))
+        declared_ones = TENANT_PERMISSIONS.intersection(route.access.permissions)
+        for one in sorted({*declared_ones, min(TENANT_PERMISSIONS - declared_ones)}):
+            yield Caller(f"only {one}", frozenset({one}), partial(self.enter, f"only {one}"))
+        yield Caller("an API key", TENANT_PERMISSIONS - PERSONAL, self.key, delegate=True)
+        yield Caller("break-glass", READ_ONLY, self.break_glass, delegate=True)
+
+    def enter(self, role: str, tenant: UUID | None = None) -> dict[str, str]:
+        """As somebody who holds this built-in role, or `only job:run`, and nothing else."""
         where = tenant or self.ours
         if (role, where) not in self._emails:
             built_in = role in BUILT_IN_ROLES
-            email = self.new_user(*([role] if built_in else []), tenant=where)
+            email = self._emails[role, where] = self.new_user(*([role] if built_in else []), tenant=where)
             if not built_in:
                 self.hold_own_role(email, role.removeprefix("only "))
-            self._emails[role, where] = email
-        return self._emails[role, where]
+        return self.sign_in(self._emails[role, where])
 
     def hold_own_role(self, email: str, permission: str) -> None:
-        role = self.sql(
-            "INSERT INTO roles (tenant_id, name) VALUES (%s, %s) RETURNING id", self.ours, permission.replace(":", "-")
-        )
+        role = self.role()
         self.superuser.execute(
             "INSERT INTO role_permissions SELECT %s, id FROM permissions WHERE name = %s", [role, permission]
         )
@@ -102,14 +120,36 @@ class World:
             [self.ours, role, email],
         )
 
-    def enter(self, role: str, tenant: UUID | None = None) -> dict[str, str]:
-        """The headers of a new session: the call before may have ended the last."""
-        return self.sign_in(self.email(role, tenant))
-
     def sign_in(self, email: str) -> dict[str, str]:
-        grant = self.app.extensions[KEY].accounts.sign_in(email, PASSWORD)
+        return self.bearer(self.app.extensions[KEY].accounts.sign_in(email, PASSWORD))
+
+    def bearer(self, grant: Grant) -> dict[str, str]:
         with self.app.app_context():
             return {"Authorization": f"Bearer {access_token(grant)}"}
+
+    @cache  # noqa: B019 - a world lasts as long as its test
+    def key(self) -> dict[str, str]:
+        """All that an API key can carry."""
+        body = {"name": "a key", "permissions": sorted(TENANT_PERMISSIONS - PERSONAL)}
+        made = self.app.test_client().post("/api/v2/api-keys", headers=self.enter("tenant_admin"), json=body)
+        assert made.status_code == 201, made.text
+        return {"X-API-Key": made.json["key"]}
+
+    @cache  # noqa: B019
+    def break_glass(self) -> dict[str, str]:
+        """A platform administrator of another tenant, who looks into ours."""
+        email = self.new_user("platform_admin", tenant=self.theirs)
+        user, version = self.superuser.execute(
+            "SELECT id, authz_version FROM users WHERE email = %s", [email]
+        ).fetchone() or (None, None)
+        session = self.sql(
+            "INSERT INTO sessions (tenant_id, user_id, refresh_hash, expires_at, reason) "
+            "VALUES (%s, %s, '', now() + interval '1 hour', 'a test') RETURNING id",
+            self.ours,
+            user,
+        )
+        claims = Claims(user_id=user, tenant_id=self.ours, session_id=session, version=version)
+        return self.bearer(Grant(claims, ""))
 
     def make(self, route: Route, role: str = "tenant_admin") -> list[str]:
         """New things of ours for the route's parameters."""
@@ -149,6 +189,16 @@ class World:
     def user(self, *_: object) -> str:
         return str(self.sql("SELECT id FROM users WHERE email = %s", self.new_user("viewer", tenant=self.ours)))
 
+    def api_key(self, *_: object) -> str:
+        return str(
+            self.sql(
+                "INSERT INTO api_keys (tenant_id, name, key_hash, permissions, created_by, expires_at) "
+                "VALUES (%s, 'k', '', '{job:run}', %s, now() + interval '1 day') RETURNING id",
+                self.ours,
+                self.user(),
+            )
+        )
+
     def session(self, *_: object) -> str:
         email = self.new_user("viewer", tenant=self.ours)
         self.sign_in(email)
@@ -178,6 +228,7 @@ class World:
 
 
 FACTORIES: dict[str, Callable[[World, str, list[str]], object]] = {
+    "api-keys": World.api_key,
     "batch/status": World.batch,
     "batches": World.batch,
     "domains": World.domain,
@@ -196,9 +247,7 @@ FACTORIES: dict[str, Callable[[World, str, list[str]], object]] = {
 
 @pytest.fixture
 def routes(app):
-    found = [
-        Route(method, rule.rule, access.kind, access.permissions, str(access)) for rule, method, access in declared(app)
-    ]
+    found = [Route(method, rule.rule, access) for rule, method, access in declared(app)]
     assert len(found) > 50
     return found
 
@@ -216,28 +265,32 @@ def test_every_parameter_of_a_path_has_a_factory(routes):
 def test_the_snapshot_is_what_the_routes_declare(routes):
     """A review of a change to access.txt is a review of who may do what."""
     ordered = sorted(routes, key=lambda route: (route.rule, route.method))
-    true = "".join(f"{route.method:6} {route.rule}  {route.access}\n" for route in ordered)
+    true = "".join(f"{route.method:6} {route.rule}  {told(route.access)}\n" for route in ordered)
     if os.environ.get("RENEW"):
         SNAPSHOT.write_text(true, encoding="utf-8")
     assert SNAPSHOT.read_text(encoding="utf-8") == true, f"if it is meant: {RENEW}"
 
 
+def told(access: Access) -> str:
+    delegates = {False: "no API key or break-glass", True: ""}[access.delegated or access.kind == "public"]
+    feature = f"feature {access.feature}" if access.feature else ""
+    return ", ".join(filter(None, (str(access), delegates, feature)))
+
+
 @pytest.mark.slow
 def test_whoever_may_not_is_refused(routes, world):
-    """Nobody, each built-in role, and a role of the tenant's own that carries another permission; with real ids."""
-    headers = {role: world.enter(role) for role in BUILT_IN_ROLES}
+    """With real ids of her own tenant. Nobody is told to sign in, everybody else what is missing."""
+    headers: dict[str, dict[str, str]] = {}
     for route in routes:
         values = world.make(route)
-        if route.kind == "public":
+        if route.access.kind == "public":
             assert world.call(route, values, {}).status_code not in {403, 500}, str(route)
             continue
         refused(world.call(route, values, {}), route, "nobody", 401, "authentication_failed")
-        other = min(TENANT_PERMISSIONS.difference(route.permissions))
-        callers = {f"only {other}": {other}, **BUILT_IN_ROLES}
-        for role, held in callers.items():
-            if not route.lets_in(set(held)):
-                answer = world.call(route, values, headers.get(role) or world.enter(role))
-                refused(answer, route, role, 403, "permission_denied")
+        for caller in world.callers(route):
+            if not route.lets_in(caller):
+                known = headers.get(caller.name) or headers.setdefault(caller.name, caller.enter())
+                refused(world.call(route, values, known), route, caller.name, 403, "permission_denied")
 
 
 @pytest.mark.slow
@@ -253,7 +306,7 @@ def test_whoever_lost_the_right_is_refused(routes, world, new_user, new_tenant, 
     superuser_here.execute(f"UPDATE sessions SET revoked_at = now() WHERE user_id = {of}", [people["signed out"]])
     superuser_here.execute("UPDATE tenants SET status = 'suspended' WHERE id = %s", [closed])
     for route in routes:
-        if route.kind == "public":
+        if route.access.kind == "public":
             continue
         values = world.make(route)
         for name in people:
@@ -266,11 +319,14 @@ def test_whoever_lost_the_right_is_refused(routes, world, new_user, new_tenant, 
 
 @pytest.mark.slow
 def test_what_is_ours_is_to_another_tenants_administrator_as_if_it_were_not(routes, world):
-    headers = world.enter("tenant_admin", world.theirs)
-    seen = 0
+    admin = Caller(
+        "their administrator",
+        frozenset(BUILT_IN_ROLES["tenant_admin"]),
+        partial(world.enter, "tenant_admin", world.theirs),
+    )
+    headers, seen = admin.enter(), 0
     for route in routes:
-        allowed = route.lets_in(set(BUILT_IN_ROLES["tenant_admin"])) and route.kind != "public"
-        if not route.parameters or not allowed:
+        if not route.parameters or route.access.kind == "public" or not route.lets_in(admin):
             continue
         ours = world.make(route)
         real, missing = (world.call(route, values, headers) for values in (ours, [NOTHING, *ours[1:]]))
@@ -284,28 +340,25 @@ def test_what_is_ours_is_to_another_tenants_administrator_as_if_it_were_not(rout
 
 @pytest.mark.slow
 def test_whoever_may_gets_through(routes, world):
-    """Each built-in role, and one of the tenant's own with nothing but the permission: past the guard, to real things."""
+    """Past the guard, to real things."""
     for route in routes:
-        if route.kind == "public":
+        if route.access.kind == "public":
             continue
-        own = {f"only {name}": {name} for name in route.permissions if name in TENANT_PERMISSIONS}
-        for role, held in {**BUILT_IN_ROLES, **own}.items():
-            if not route.lets_in(set(held)):
-                continue
-            answer = world.call(route, world.make(route, role), world.enter(role))
-            told = f"{route} as {role}: {answer.status} {answer.text[:300]}"
-            assert answer.status_code < 500, told
-            assert answer.status_code != 401, told
+        for caller in filter(route.lets_in, world.callers(route)):
+            answer = world.call(route, world.make(route, caller.name), caller.enter())
+            shown = f"{route} as {caller.name}: {answer.status} {answer.text[:300]}"
+            assert answer.status_code < 500, shown
+            assert answer.status_code != 401, shown
             # A service may ask for more than the route does, and says so in other words.
-            assert f"this needs the permission {route.access}" not in answer.text, told
+            assert f"this needs the permission {route.access}" not in answer.text, shown
             if route.method in {"GET", "HEAD"}:
-                assert answer.status_code == 200, told
-            if role == "tenant_admin":
-                assert answer.status_code != 404, told
+                assert answer.status_code == 200, shown
+            if caller.name == "tenant_admin":
+                assert answer.status_code != 404, shown
 
 
 def refused(answer: Any, route: Route, who: str, status: int, code: str) -> None:
-    told = f"{route} as {who}: {answer.status} {answer.text[:300]}"
-    assert answer.status_code == status, told
+    shown = f"{route} as {who}: {answer.status} {answer.text[:300]}"
+    assert answer.status_code == status, shown
     if route.method != "HEAD":
-        assert answer.json["code"] == code, told
+        assert answer.json["code"] == code, shown
