@@ -38,7 +38,7 @@ FEATURES: dict[str, str] = {
     "pages": "HTML pages: none are fetched, and none are shown",
     "schedules": "reserved: there are no schedules yet",
     "webhooks": "reserved: there are no webhooks yet",
-    "exports": "downloads of results; no export of an audit trail",
+    "exports": "reserved: downloads of results, of which there are none yet; an audit trail's export is none of them",
 }
 
 PLATFORM_PERMISSIONS = frozenset(_PLATFORM_ADMIN)

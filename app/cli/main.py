@@ -20,6 +20,7 @@ COMMANDS = {
     "migrate": ("app.cli.database:migrate", "Bring the database to this release's schema."),
     "create-admin": ("app.cli.database:create_admin", "Make an administrator, or give one a new password."),
     "rotate-keys": ("app.cli.keys:rotate_keys", "Sign tokens with a fresh key."),
+    "tenants": ("app.cli.tenants:tenants", "List tenants; make, suspend or resume one."),
     "submit": ("app.cli.batches:submit", "Send a list of domains to the API and watch it."),
     "watch": ("app.cli.batches:watch", "Watch a batch until it ends."),
     "scan": ("app.cli.scan:scan", "Scan domains here and now, without servers."),

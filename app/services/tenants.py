@@ -23,10 +23,12 @@ COMMAND: Final = Origin(via="command")
 
 
 class Tenants:
-    """`actor` None: whoever runs `manage.py` has the database itself."""
+    """`actor` None: whoever runs `manage.py` has the database itself.
+
+    :param forget: drops what is remembered of a tenant's members
+    """
 
     def __init__(self, database: Database, features: Features, *, forget: Callable[[UUID], None]) -> None:
-        """:param forget: drops what is cached of the rights of a tenant's members; called after a commit"""
         self._database = database
         self._features = features
         self._forget = forget
@@ -41,6 +43,18 @@ class Tenants:
         """:raises NotFound: there is none, or it is not one she may look at"""
         with self._database.system() as uow:
             return _seen(uow, actor, tenant_id)
+
+    def named(self, text: str) -> UUID:
+        """By name or id.
+
+        :raises NotFound: there is none
+        """
+        with self._database.system() as uow:
+            found = uow.tenants.get(UUID(text)) if _is_uuid(text) else None
+            tenant = found.tenant if found else uow.sign_in.tenant_named(text)
+        if tenant is None:
+            raise NotFound(f"there is no tenant {text}")
+        return tenant.id
 
     def create(self, actor: Actor | None, values: dict[str, Any]) -> TenantView:
         """

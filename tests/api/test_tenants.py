@@ -13,6 +13,7 @@ from tests.running import until
 TENANTS = "/api/v2/tenants"
 ME = "/api/v2/auth/me"
 FEATURES = "/api/v2/features"
+USAGE = "/api/v2/usage"
 NO_LIMITS = {"max_batch_domains": None, "max_open_jobs": None, "max_urls": None, "max_host_requests": None}
 
 
@@ -179,15 +180,19 @@ def test_tenants_are_paged(client, make, platform):
 
 def test_suspending_shuts_a_tenants_people_out_and_nobody_else(client, acme, platform, login, trail):
     member, other = login("tenant_admin", tenant=acme["id"]), login("viewer")
-    assert client.get(ME, headers=member).status_code == 200
+    body = {"name": "robot", "permissions": ["quota:read"], "expires_in_days": 1}
+    key = {"X-API-Key": client.post("/api/v2/api-keys", headers=member, json=body).json["key"]}
+    assert client.get(ME, headers=member).status_code == client.get(USAGE, headers=key).status_code == 200
     suspended = client.post(f"{acme['links']['self']}/suspend", headers=platform)
     assert (suspended.status_code, suspended.json["status"]) == (200, "suspended")
     shut_out(client, member)
+    problem(client.get(USAGE, headers=key), 403, "permission_denied")
     problem(client.post("/api/v2/scans", headers=member, json={"domain": "a.example"}), 403, "permission_denied")
     assert client.get(ME, headers=other).status_code == 200
     assert client.post(f"{acme['links']['self']}/suspend", headers=platform).status_code == 200
     assert client.post(f"{acme['links']['self']}/resume", headers=platform).json["status"] == "active"
     until(lambda: client.get(ME, headers=member).status_code == 200, seconds=5, what="being let in again")
+    assert client.get(USAGE, headers=key).status_code == 200
     assert [event[0] for event in trail(acme["id"])] == ["tenant.created", "tenant.suspended", "tenant.resumed"]
 
 
