@@ -139,7 +139,11 @@ def ratio(ones: Sequence[float], others: Sequence[float]) -> float:
     >>> ratio([2, 40, 6], [1, 10, 3])
     2.0
     """
-    return statistics.median(one / max(other, 1e-9) for one, other in zip(ones, others, strict=True))
+    return statistics.median(ratios(ones, others))
+
+
+def ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
+    return [one / max(other, 1e-9) for one, other in zip(ones, others, strict=True)]
 
 
 def p95(found: Sequence[float]) -> float:

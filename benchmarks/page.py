@@ -22,7 +22,7 @@ PAGE = ROOT / "docs" / "performance.md"
 PICTURES = ROOT / "docs" / "images" / "performance"
 _MARK = re.compile(r"(<!-- bench: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
-BAR, GAP, NAMES, WIDTH, VALUES = 18, 10, 230, 380, 130  # pixels of a plot
+BAR, GAP, WIDTH, VALUES, LETTER = 18, 10, 380, 90, 7  # pixels of a plot; a letter of 13 px is 7 wide at most
 STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#24292f}.bar{fill:#8c959f}.ours{fill:#0969da}"
     ".spread{stroke:#24292f;stroke-width:1.5}"
@@ -144,29 +144,30 @@ def plot(one: Mapping[str, Any]) -> str:
     """A bar a row, with a line for its spread."""
     values = {name: _triple(cells.get(one["plot"], 0.0)) for name, cells in one["rows"].items()}
     most = max((high for _, _, high in values.values()), default=0.0) or 1.0
-    heading = f"{one['title']}: {one['columns'][one['plot']]}"
+    heading = f"{one['title']}: {one['columns'][one['plot']]}".replace("`", "")
+    left = LETTER * max(map(len, values), default=0) + 16
     parts = [f'<text x="0" y="14">{escape(heading)}</text>']
     for place, (name, triple) in enumerate(values.items()):
-        parts += _bar(name, triple, most, 26 + place * (BAR + GAP))
+        parts += _bar(name, triple, most, left, 26 + place * (BAR + GAP))
     height = 26 + len(values) * (BAR + GAP)
-    width = max(NAMES + WIDTH + VALUES, 7 * len(heading))
+    width = max(left + WIDTH + VALUES, LETTER * len(heading))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
         f' role="img"><title>{escape(heading)}</title><style>{STYLE}</style>\n' + "\n".join(parts) + "\n</svg>\n"
     )
 
 
-def _bar(name: str, triple: tuple[float, float, float], most: float, top: int) -> list[str]:
+def _bar(name: str, triple: tuple[float, float, float], most: float, left: int, top: int) -> list[str]:
     low, median, high = (WIDTH * value / most for value in triple)
     middle, kind = top + BAR / 2, "ours" if name.startswith(OURS) else "bar"
     parts = [
-        f'<text x="{NAMES - 8}" y="{top + 14}" text-anchor="end">{escape(name)}</text>',
-        f'<rect class="{kind}" x="{NAMES}" y="{top}" width="{median:.1f}" height="{BAR}"/>',
+        f'<text x="{left - 8}" y="{top + 14}" text-anchor="end">{escape(name)}</text>',
+        f'<rect class="{kind}" x="{left}" y="{top}" width="{median:.1f}" height="{BAR}"/>',
     ]
     if high > low:
-        ends = f'x1="{NAMES + low:.1f}" x2="{NAMES + high:.1f}"'
+        ends = f'x1="{left + low:.1f}" x2="{left + high:.1f}"'
         parts.append(f'<line class="spread" {ends} y1="{middle:.1f}" y2="{middle:.1f}"/>')
-    end = NAMES + max(median, high) + 6
+    end = left + max(median, high) + 6
     parts.append(f'<text x="{end:.1f}" y="{top + 14}">{number(triple[1])}</text>')
     return parts
 

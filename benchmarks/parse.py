@@ -16,7 +16,7 @@ from typing import Any
 
 from app.scanning.sitemap import parse
 from benchmarks import streaming
-from benchmarks.measuring import MIB, Contestant, agree, forget_peak, in_turns, ratio, resident
+from benchmarks.measuring import MIB, Contestant, agree, forget_peak, in_turns, ratio, ratios, resident
 from benchmarks.record import OURS, Result, Table, spread
 from benchmarks.runner import Bench
 
@@ -123,7 +123,7 @@ def _table(title: str, runs: Mapping[str, list[dict[str, Any]]]) -> Table:
     walls = {name: [run["wall"] for run in some] for name, some in runs.items()}
     rows = {
         name: {
-            "limit": ratio(walls[name], walls[LIMIT]),
+            "limit": spread(ratios(walls[name], walls[LIMIT])),
             "wall": spread(walls[name]),
             "cpu": spread([run["cpu"] for run in runs[name]]),
             "urls": runs[name][0]["urls"],
@@ -131,7 +131,7 @@ def _table(title: str, runs: Mapping[str, list[dict[str, Any]]]) -> Table:
         for name in sorted(runs, key=lambda name: ratio(walls[name], walls[LIMIT]))
     }
     columns = {"limit": f"time over {LIMIT}", "wall": "seconds", "cpu": "CPU seconds", "urls": "URLs"}
-    return Table(title, columns, rows, "wall")
+    return Table(title, columns, rows, "limit")
 
 
 def _damage(bench: Bench, count: int) -> Table:
@@ -145,7 +145,7 @@ def _damage(bench: Bench, count: int) -> Table:
         runs = _compete(dict.fromkeys(names, sys.executable), dict(zip(names, files, strict=True)), bench.turns)
         ones, others = ([run["wall"] for run in runs[name]] for name in names)
         rows[title] = {
-            "ratio": spread([one / other for one, other in zip(ones, others, strict=True)]),
+            "ratio": spread(ratios(ones, others)),
             "urls": runs[names[0]][0]["urls"],
         }
     return Table(

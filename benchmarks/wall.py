@@ -19,6 +19,7 @@ from app.repositories.batches import Line
 from app.repositories.hashes import url_key
 from app.repositories.inventory import UrlRow
 from app.unit_of_work import Database, TenantUnit
+from benchmarks.measuring import ratios
 from benchmarks.record import Result, Table, spread
 from benchmarks.runner import Bench
 from benchmarks.stack import Platform
@@ -88,8 +89,7 @@ def run(bench: Bench) -> Result:
     rows: dict[str, Any] = {}
     for step in STEPS:
         walled, open_ = ([ways[wall][step] for ways in rounds] for wall in (True, False))
-        over = [one / other for one, other in zip(walled, open_, strict=True)]
-        rows[step] = {"over": spread(over), "with": spread(walled), "without": spread(open_)}
+        rows[step] = {"over": spread(ratios(walled, open_)), "with": spread(walled), "without": spread(open_)}
     columns = {"over": "with the wall over without", "with": "CPU ms with", "without": "without"}
     return Result({"landing": Table(f"{urls:,} URLs of a sitemap file", columns, rows, "over")})
 
