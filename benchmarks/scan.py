@@ -130,10 +130,12 @@ def _field(bench: Bench, sites: Farm) -> Iterator[dict[str, Callable[[str, list[
 
 def _best(bench: Bench, sites: Farm, name: str, peer: Callable[..., Any]) -> int:
     """The number of threads at which it reads some sites fastest."""
+    if bench.short:
+        return THREADS[1]
     processors = os.cpu_count() or 1
     rates = {}
-    for threads in bench.size(THREADS, THREADS[1:2]):
-        some = sites.sites(f"{name}{threads}", bench.size(60, 8))
+    for threads in THREADS:
+        some = sites.sites(f"{name}{threads}", 60)
         rates[threads] = peer(name, processors, threads)("", some).rate
     return max(rates, key=lambda threads: rates[threads])
 
