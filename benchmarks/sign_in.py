@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 from flask.testing import FlaskClient
 
+from app import log
 from app.api.core import KEY
 from app.factory import create_app
 from app.services.passwords import Passwords
@@ -31,6 +32,7 @@ STATUS = {RIGHT: 200, WRONG: 401, UNKNOWN: 401, DISABLED: 401}
 
 
 def run(bench: Bench) -> Result:
+    log.configure(level="WARNING", style="console")
     with _client(bench.platform) as client:
         kinds = {kind: (f"{name}@bench.example", PASSWORD) for kind, name in _people(bench.platform).items()}
         kinds[WRONG] = (kinds[RIGHT][0], "another word entirely")
