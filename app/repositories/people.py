@@ -19,6 +19,11 @@ class People:
         query = sa.select(User).where(User.id == user_id)
         return self._session.scalars(query.with_for_update(of=User) if locked else query).one_or_none()
 
+    def hold(self, user_id: UUID) -> User | None:
+        """As she is now, and stays until the transaction ends: what changes her waits, or was waited for."""
+        query = sa.select(User).where(User.id == user_id).with_for_update(read=True)
+        return self._session.scalars(query).one_or_none()
+
     def add(self, email: str, password_hash: str) -> User | None:
         """None: somebody of that address was made a moment ago."""
         query = insert(User).values(email=email, password_hash=password_hash).on_conflict_do_nothing()

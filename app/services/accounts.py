@@ -93,6 +93,10 @@ class AccountService:
             raise AuthenticationFailed("the e-mail address or the password is wrong")
         try:
             with self._database.system() as uow:
+                # Whatever ends her sessions is over by now, or will find this one.
+                held = uow.people.hold(user.id)
+                if held is None or held.password_hash != user.password_hash:
+                    raise AuthenticationFailed("the password was changed this moment")
                 chosen = _choose(uow, user.id, tenant)
                 if chosen is None:
                     raise PermissionDenied("you are a member of no such tenant")
@@ -148,6 +152,7 @@ class AccountService:
         :raises PermissionDenied: the tenant is suspended
         """
         with self._database.system() as uow:
+            uow.people.hold(actor.user_id)
             chosen = _choose(uow, actor.user_id, tenant)
             if chosen is None:
                 raise NotFound
@@ -186,7 +191,7 @@ class AccountService:
             user_id=member.user.id,
             refresh_hash=digest(token),
             seconds=self._seconds,
-            user_agent=user_agent[:MAX_USER_AGENT] if user_agent else None,
+            user_agent=_shown(user_agent),
             address=origin.address,
         )
         by = Actor(member.user.id, member.tenant.id, member.user.email, session_id=session_id, origin=origin)
@@ -213,6 +218,11 @@ class AccountService:
         uow.audit.record(action, by=by, tenant_id=ended.tenant_id, on=("session", ended.id))
         uow.after_commit(partial(self.standings.forget_session, ended.id))
         uow.commit()
+
+
+def _shown(user_agent: str | None) -> str | None:
+    """What a column of text can hold and a terminal may show."""
+    return "".join(filter(str.isprintable, user_agent or ""))[:MAX_USER_AGENT] or None
 
 
 def _choose(uow: SystemUnit, user_id: UUID, wanted: str | None) -> UUID | None:

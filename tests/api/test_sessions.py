@@ -12,6 +12,7 @@ from app.errors import AuthenticationFailed
 from app.services.refusals import Refusals
 from tests.api.answers import problem, without_id
 from tests.conftest import PASSWORD
+from tests.running import until
 
 SESSIONS, LOGIN, REFRESH, ME = "/api/v2/sessions", "/api/v2/auth/login", "/api/v2/auth/refresh", "/api/v2/auth/me"
 
@@ -123,6 +124,27 @@ def test_an_administrator_sees_and_ends_a_members_sessions_in_her_own_tenant_onl
     problem(client.get(f"{SESSIONS}?user={user}", headers=login("operator")), 403, "permission_denied")
 
 
+def test_what_a_browser_calls_itself_is_kept_short_and_printable(client, enter, new_user):
+    here = enter(new_user("viewer"), agent="a\x1b[2J\x00browser\x85" + "!" * 500)
+    [session] = listed(client, here["headers"])
+    assert session["user_agent"] == ("a[2Jbrowser" + "!" * 500)[:300]
+
+
+@pytest.mark.parametrize("change", ["password_hash = 'another'", "status = 'disabled'"])
+def test_a_sign_in_waits_for_a_change_that_is_under_way_and_then_knows_of_it(
+    app, new_user, superuser_here, postgres_server, change
+):
+    """Else it would open a session with the old password just after all the old sessions were ended."""
+    email = new_user("viewer")
+    with ThreadPoolExecutor(1) as pool, superuser_here.transaction():
+        superuser_here.execute(f"UPDATE users SET {change} WHERE email = %s", [email])
+        attempt = pool.submit(app.test_client().post, LOGIN, json={"email": email, "password": PASSWORD})
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
+        until(lambda: superuser_here.execute(waiting).fetchone()[0], seconds=60, what="the sign-in waits")
+    assert attempt.result().status_code == 401
+    assert superuser_here.execute("SELECT count(*) FROM sessions").fetchone() == (0,)
+
+
 # ---- the audit trail ---------------------------------------------------------------------------------------------
 
 
@@ -196,19 +218,21 @@ def test_a_token_traded_twice_ends_the_session_and_is_told_of_once(client, enter
 
 def test_of_two_that_trade_one_token_at_once_one_wins_and_the_session_ends_for_both(app, client, enter, new_user):
     """A3, ten times over: both threads stand before the database at the same moment."""
-    for _ in range(10):
+    for number in range(10):
         token = enter(new_user("viewer"))["refresh_token"]
         together = threading.Barrier(2)
+        away = {"REMOTE_ADDR": f"192.0.2.{number}"}  # refusals are counted by address
 
-        def trade(_, token=token, together=together):
+        def trade(_, token=token, together=together, away=away):
             together.wait(10)
-            return app.test_client().post(REFRESH, json={"refresh_token": token})
+            return app.test_client().post(REFRESH, json={"refresh_token": token}, environ_overrides=away)
 
         with ThreadPoolExecutor(2) as pool:
             answers = list(pool.map(trade, range(2)))
         assert sorted(answer.status_code for answer in answers) == [200, 401]
         won = next(answer.json for answer in answers if answer.status_code == 200)
-        assert client.post(REFRESH, json={"refresh_token": won["refresh_token"]}).status_code == 401
+        again = client.post(REFRESH, json={"refresh_token": won["refresh_token"]}, environ_overrides=away)
+        assert again.status_code == 401
         assert client.get(ME, headers={"Authorization": f"Bearer {won['access_token']}"}).status_code == 401
 
 
