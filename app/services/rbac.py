@@ -206,18 +206,13 @@ class RBACService:
         """
         _check(permissions or ())
         with self._own_role(role, by) as (uow, before):
-            wanted = before.permissions if permissions is None else frozenset(permissions)
-            return self._change(
-                uow,
-                by,
+            after = replace(
                 before,
-                replace(
-                    before,
-                    name=before.name if name is None else name,
-                    description=before.description if isinstance(description, EllipsisType) else description,
-                    permissions=wanted,
-                ),
+                name=name or before.name,
+                description=before.description if isinstance(description, EllipsisType) else description,
+                permissions=before.permissions if permissions is None else frozenset(permissions),
             )
+            return self._change(uow, by, before, after)
 
     def grant(self, role: int | str, permission: str, *, by: Actor) -> RoleRow:
         """Put one permission into a role of the tenant's own. Raises as `update_role` does."""

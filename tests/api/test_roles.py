@@ -214,7 +214,9 @@ class TestOwnRoles:
     def test_another_tenants_role_is_answered_as_none(self, client, login, admin, make_role, new_tenant, user_id):
         theirs = login("tenant_admin", tenant=new_tenant("other"))
         made = make_role("secret", "job:read", headers=theirs)
-        asked = [f"{ROLES}/{key}" for key in (made["id"], "secret", 2_000_000_000, "9" * 40, "no such", "%00")]
+        asked = [
+            f"{ROLES}/{key}" for key in (made["id"], "secret", 2_000_000_000, "9" * 40, "no such", "%00", "viewer%00")
+        ]
         for method in ("GET", "PATCH", "DELETE"):
             body = {"json": {}} if method == "PATCH" else {}
             answers = [client.open(path, method=method, headers=admin, **body) for path in asked]

@@ -14,6 +14,7 @@ from app.api.paging import PageArgs, page_of
 from app.api.routers import Router, polled
 from app.api.schemas import Schema
 from app.api.security import current_actor, requires
+from app.errors import NotFound
 from app.repositories.keyset import PageOf
 from app.repositories.roles import RoleRow
 
@@ -146,14 +147,18 @@ def delete(key: str) -> tuple[str, int]:
 
 
 def role_in_path(text: str) -> int | str:
-    """An id or a name; what is neither is the name of nothing.
+    """An id or a name.
 
     >>> role_in_path("12"), role_in_path("viewer"), role_in_path("9" * 30)
     (12, 'viewer', '999999999999999999999999999999')
+
+    :raises NotFound: it can be neither
     """
+    if "\0" in text:
+        raise NotFound
     if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) and int(text) < MAX_ID:
         return int(text)
-    return text.replace("\0", "")
+    return text
 
 
 def shown(role: RoleRow) -> dict[str, Any]:
