@@ -22,8 +22,8 @@ from app.services.caching import Tiered, TtlCache
 from app.services.features import Features
 from app.services.passwords import Passwords
 from app.services.quotas import Quotas
-from app.services.rbac import RBACService
-from app.services.standing import Holder, Standings
+from app.services.rbac import RBACService, RightsKey
+from app.services.standing import OWN_SECONDS, SHARED_SECONDS, Holder, Standings
 from app.settings import Settings
 from app.stack import signing
 from app.stack.signing import SigningKeys
@@ -103,28 +103,20 @@ def _standings(settings: Settings, database: Database, keys: SigningKeys) -> tup
     def seal() -> bytes:
         return keys.newest().secret.encode()
 
-    shared_rights = RedisCache[rbac_service.RightsKey, Rights](
-        url,
-        prefix="cached:rights:1:",
-        seconds=standing.SHARED_SECONDS,
-        dump=rbac_service.to_json,
-        load=rbac_service.from_json,
-        name=rbac_service.name,
-        tags=rbac_service.tags,
-        seal=seal,
-    )
-    own_rights = TtlCache[rbac_service.RightsKey, Rights](seconds=standing.OWN_SECONDS, tags=rbac_service.tags)
-    shared_holders = RedisCache[str, Holder](
+    rights = RedisCache[RightsKey, Rights](
+        url, prefix="cached:rights:1:", seconds=SHARED_SECONDS, seal=seal,
+        dump=rbac_service.to_json, load=rbac_service.from_json, name=rbac_service.name, tags=rbac_service.tags,
+    )  # fmt: skip
+    holders = RedisCache[str, Holder](
         url,
         prefix="cached:holder:1:",
-        seconds=standing.SHARED_SECONDS,
+        seconds=SHARED_SECONDS,
+        seal=seal,
         dump=standing.to_json,
         load=standing.from_json,
-        seal=seal,
     )
-    own_holders = TtlCache[str, Holder](seconds=standing.OWN_SECONDS)
-    rbac = RBACService(database, cache=Tiered(own_rights, shared_rights))
-    return rbac, Standings(database, rbac, Tiered(own_holders, shared_holders))
+    rbac = RBACService(database, cache=Tiered(TtlCache(seconds=OWN_SECONDS, tags=rbac_service.tags), rights))
+    return rbac, Standings(database, rbac, Tiered(TtlCache(seconds=OWN_SECONDS), holders))
 
 
 def _queue(settings: Settings) -> TaskQueue:
