@@ -35,7 +35,7 @@ PERMISSIONS: frozenset[str] = frozenset(name for names in BUILT_IN_ROLES.values(
 # What may be switched off for a tenant, and what goes with it. Without a word it is on.
 FEATURES: dict[str, str] = {
     "sitemaps": "submitting scans, singly or in batches, and trying jobs again",
-    "pages": "HTML pages: none are fetched, and none are shown",
+    "pages": "HTML pages: none are fetched (`max_pages` counts as 0), and those that jobs met are not listed",
     "schedules": "reserved: there are no schedules yet",
     "webhooks": "reserved: there are no webhooks yet",
     "exports": "reserved: downloads of results, of which there are none yet; an audit trail's export is none of them",

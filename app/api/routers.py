@@ -83,6 +83,8 @@ def _describe_access(doc: dict[str, Any], notes: dict[str, Any], **_context: Any
     responses.setdefault("403", "FORBIDDEN")  # whoever may do this may still be of a suspended tenant
     if access.permissions:
         doc["x-permission"] = str(access)
+    if access.feature is not None:
+        doc["x-feature"] = access.feature
     # Some permissions no key ever has.
     keys = access.delegated and not PERSONAL.issuperset(access.permissions or ("none",))
     return {**doc, "security": [{"bearer": []}, *([{"apiKey": []}] if keys else [])]}

@@ -61,6 +61,8 @@ def test_declaring_twice_or_an_unknown_permission_is_refused():
         requires("job:run")(public("because")(lambda: None))
     with pytest.raises(ConfigurationError, match="no permission"):
         requires("job:fly")
+    with pytest.raises(ConfigurationError, match="no feature"):
+        requires("job:run", feature="flying")
 
 
 def test_each_permission_lets_in_whose_role_holds_it_and_nobody_else(app, client, login):

@@ -36,6 +36,7 @@ def test_every_route_is_in_it_with_its_access(app, spec):
             assert "401" in operation["responses"]
         if access.kind == "requires":
             assert operation["x-permission"] == str(access)
+            assert operation.get("x-feature") == access.feature
             assert "403" in operation["responses"]
 
 

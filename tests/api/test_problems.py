@@ -283,4 +283,12 @@ def test_an_untrusted_host_is_400(settings, queue, passwords):
     client = app.test_client()
     check_problem(client.get("/health/live", base_url="http://evil.example"), 400, "bad_request")
     assert client.get("/health/live", base_url="http://api.example").status_code == 200
+    spoofed = {
+        "X-Forwarded-Host": "api.example",
+        "X-Original-URL": "http://api.example/",
+        "Forwarded": "host=api.example",
+    }
+    check_problem(client.get("/health/live", base_url="http://evil.example", headers=spoofed), 400, "bad_request")
+    poisoned = {"X-Forwarded-Host": "evil.example"}
+    assert client.get("/health/live", base_url="http://api.example", headers=poisoned).status_code == 200
     app.extensions["scrapersky"].database.close()
