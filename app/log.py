@@ -13,7 +13,7 @@ import structlog
 SECRET = re.compile(r"passw|secret|token|authorization|api_?key|cookie", re.IGNORECASE)
 URL_PASSWORD = re.compile(r"(://[^\s:/@]*:)[^\s@/]+(?=@)")
 # Hashes of passwords, signed tokens, and the house's own: an id and what nobody can guess.
-SECRET_VALUE = re.compile(r"\$argon2\S+|\beyJ[\w-]+\.[\w-]+\.[\w-]*|[0-9a-f]{32}[._][\w-]{32,}")
+SECRET_VALUE = re.compile(r"\$argon2\S+|(?<![\w-])eyJ[\w-]+\.[\w-]+\.[\w-]*|[0-9a-f]{32}[._][\w-]{32,}")
 HIDDEN = "***"
 MAX_TEXT = 1_000
 MAX_TRACE = 20_000
