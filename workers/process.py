@@ -32,7 +32,7 @@ from workers.scan import AttemptFailed
 log = structlog.get_logger(__name__)
 READS = {"scans": "express,scans", "single": "single", "quarantine": "quarantine"}  # in this order: celeryconfig.py
 QUARANTINE = "quarantine"
-NICENESS = 5
+MORE_FOR_QUARANTINE = 5
 MEMORY_SECONDS = 0.5
 FAR_TOO_MUCH = 1.5  # times the limit
 OOM_SCORE = 500
@@ -45,8 +45,7 @@ def main() -> None:
     logs.configure(level=settings.log_level, style=settings.log_format)
     _hush()
     _volunteer()
-    if arguments.queue == QUARANTINE:
-        os.nice(NICENESS)  # what has brought processes down twice waits for everybody else
+    os.nice(niceness(arguments.queue, settings.worker_nice))
     runtime = Runtime(settings, name=arguments.name)
     celery = celery_app.make(settings)
     _register(celery, runtime)
@@ -58,6 +57,19 @@ def main() -> None:
         celery.worker_main(_options(arguments, settings.log_level))
     finally:
         runtime.stop()
+
+
+def niceness(queue: str, batches: int) -> int:
+    """How far a process stands back: for the API and PostgreSQL on its machine, not for those who wait for one scan.
+
+    What has brought processes down twice waits for everybody else.
+
+    >>> [niceness(queue, 5) for queue in ("single", "scans", "quarantine")]
+    [0, 5, 10]
+    """
+    if queue == "single":
+        return 0
+    return min(batches + (MORE_FOR_QUARANTINE if queue == QUARANTINE else 0), 19)
 
 
 def _tune_collector() -> None:
