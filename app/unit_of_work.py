@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import permutations
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import psycopg
@@ -204,9 +204,25 @@ def _engine(url: str, pool: PoolSettings, limits: Mapping[str, int]) -> sa.Engin
             "tcp_user_timeout": 20_000,
         },
     )
+    _be_patient(engine, limits["statement_timeout"] / 1000 + direct.GRACE_SECONDS)
     if pool.pre_ping:
         _ping_when_idle(engine)
     return engine
+
+
+def _be_patient(engine: sa.Engine, seconds: float) -> None:
+    """Connections that wait for an answer so long and no longer; whoever was given more time had it for once."""
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, arguments: list[str], options: dict[str, Any]) -> direct.Connection:
+        made = direct.Connection.connect(*arguments, **options)
+        made.patience = seconds
+        return made
+
+    @event.listens_for(engine, "checkin")
+    def checkin(connection: object, _record: object) -> None:
+        if isinstance(connection, direct.Connection):
+            connection.patience = seconds
 
 
 def _ping_when_idle(engine: sa.Engine) -> None:

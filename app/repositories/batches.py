@@ -10,12 +10,10 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.repositories import bulk
+from app.repositories import bulk, direct
 from app.repositories.keyset import PageOf, decode, page
 from models import BatchCount, BatchJob, BatchReject
 from models.states import OPEN_BATCHES, OPEN_JOBS, BatchStatus, JobStatus, settled
-
-LANDING_TIME = "15min"
 
 
 class Line(NamedTuple):
@@ -268,7 +266,7 @@ class Batches:
 
     def _allow_time(self) -> None:
         """A million lines take longer than any statement otherwise may."""
-        self._session.execute(sa.text("SELECT set_config('statement_timeout', :limit, true)"), {"limit": LANDING_TIME})
+        direct.take_time(self._session)
 
     def _mine(self) -> sa.Select[BatchJob]:
         return sa.select(BatchJob).where(BatchJob.tenant_id == self._tenant_id)

@@ -12,9 +12,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.repositories import direct
 from models.states import JobStatus
 
-LOOKING_TIME = "15min"
 RECOUNT_LOCK = 0x5C0F
 MOST = 10_000  # of overdue pauses: enough to see that nobody wakes them
 
@@ -98,7 +98,7 @@ class Differences:
 
     def allow_time(self) -> None:
         """Counting every row of every batch takes longer than a statement otherwise may."""
-        self._session.execute(sa.text("SELECT set_config('statement_timeout', :limit, true)"), {"limit": LOOKING_TIME})
+        direct.take_time(self._session)
 
     def taken(self) -> list[Taken]:
         return [Taken(*row) for row in self._session.execute(_TAKEN)]

@@ -11,13 +11,35 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
+from psycopg.abc import RV, PQGen
+from psycopg.errors import _WaitTimeout
 from psycopg.generators import execute
 from psycopg.pq import Escaping, ExecStatus
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.orm import Session
 
+GRACE_SECONDS = 5.0  # from a statement's time limit to the end of our patience
+LONG_SECONDS = 900
 _CONNECTION = "driver connection"
 _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
+
+
+class Connection(psycopg.Connection[Any]):
+    """Waits for an answer as long as PostgreSQL may take for a statement, and a moment longer: `patience`, in seconds.
+
+    PostgreSQL itself ends what takes too long. One that stands still does not, while its machine acknowledges all it is
+    sent, so no time limit of TCP is of help; and whoever waits here cannot be interrupted.
+    """
+
+    patience: float | None = None
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """:raises psycopg.OperationalError: no answer; the connection is given up"""
+        try:
+            return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        except _WaitTimeout:
+            self.pgconn.finish()  # the answer to this might be taken for that to the next
+            raise psycopg.OperationalError("PostgreSQL has not answered in time") from None
 
 
 def statement(text: str) -> str:
@@ -63,6 +85,14 @@ def _driver(connection: sa.Connection) -> psycopg.Connection[Any]:
     if not isinstance(found, psycopg.Connection):
         raise TypeError("the engine does not speak psycopg")
     return found
+
+
+def take_time(session: Session) -> None:
+    """Let the statements of this transaction take as long as a million rows do: a quarter of an hour each."""
+    driver = connection(session)
+    driver.execute("SELECT set_config('statement_timeout', %s, true)", [str(LONG_SECONDS * 1000)])
+    if isinstance(driver, Connection):
+        driver.patience = LONG_SECONDS + GRACE_SECONDS
 
 
 def run(session: Session, sql: str, values: Mapping[str, Any]) -> psycopg.Cursor[Any]:

@@ -64,7 +64,6 @@ class Landed:
     removed: int
 
 
-LANDING_TIME = "15min"  # a file may list millions of URLs, and is parsed while it is staged
 _VALUES = (
     "listed", "lastmod", "lastmod_precision", "lastmod_raw", "changefreq", "priority", "page_type", "extras",
 )  # fmt: skip
@@ -290,7 +289,7 @@ class Inventory:
 
     def stage(self, rows: Iterable[UrlRow]) -> None:
         """Take rows in for `land`; consumed once, in any order. Needs no lock, and may take as long as parsing does."""
-        self._session.execute(sa.text("SELECT set_config('statement_timeout', :limit, true)"), {"limit": LANDING_TIME})
+        direct.take_time(self._session)
         bulk.stage(self._session, _STAGE, "staged_urls", UrlRow._fields, rows)
 
     def land(

@@ -378,7 +378,7 @@ class Jobs:
 
     def retry_of_batch(self, batch_id: UUID, statuses: Sequence[JobStatus]) -> int:
         """The same for all of a batch's jobs in one of `statuses`; answers how many. The batch must be held."""
-        self._session.execute(sa.text("SELECT set_config('statement_timeout', '15min', true)"))
+        direct.take_time(self._session)
         return self._restart(Job.batch_id == batch_id, Job.status.in_(statuses))
 
     def _restart(self, *which: sa.ColumnElement[bool]) -> int:

@@ -1,0 +1,79 @@
+"""Transactions whose PostgreSQL stands still: its machine takes all that is sent, and nobody answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy as sa
+
+from app.errors import TookTooLong, Unavailable
+from app.repositories import direct
+from app.unit_of_work import Database
+
+
+@pytest.fixture
+def hasty(settings, monkeypatch):
+    """A second for a statement, and half a one more."""
+    monkeypatch.setattr(direct, "GRACE_SECONDS", 0.5)
+    opened = Database(settings.model_copy(update={"database_statement_timeout": 1}), "api")
+    yield opened
+    opened.close()
+
+
+@contextmanager
+def standing_still(pid):
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def pid_of(uow):
+    return uow.session.scalar(sa.text("SELECT pg_backend_pid()"))
+
+
+def asked_again(uow):
+    uow.session.execute(sa.text("SELECT 1"))
+
+
+def asked_past_the_session(uow):
+    direct.run(uow.session, "SELECT 1", {})
+
+
+def committed(uow):
+    uow.commit()
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("step", [asked_again, asked_past_the_session, committed])
+def test_a_postgresql_that_stands_still_holds_nobody_for_ever(hasty, tenant_id, step):
+    with pytest.raises(Unavailable), hasty.for_tenant(tenant_id) as uow, standing_still(pid_of(uow)):
+        step(uow)
+    with hasty.for_tenant(tenant_id) as uow:  # by another connection
+        assert uow.session.scalar(sa.text("SELECT count(*) FROM domains")) == 0
+
+
+@pytest.mark.timeout(30)
+def test_nor_does_it_before_a_connection_is_lent_out_again(hasty, tenant_id):
+    with hasty.for_tenant(tenant_id) as uow:
+        pid = pid_of(uow)
+    with standing_still(pid), pytest.raises(Unavailable), hasty.for_tenant(tenant_id):
+        pass
+
+
+def test_what_postgresql_itself_ends_in_time_is_no_silence(hasty, tenant_id):
+    with pytest.raises(TookTooLong), hasty.for_tenant(tenant_id) as uow:
+        uow.session.execute(sa.text("SELECT pg_sleep(20)"))
+
+
+def test_whoever_was_given_more_time_has_it_once(hasty, tenant_id):
+    with hasty.for_tenant(tenant_id) as uow:
+        direct.take_time(uow.session)
+        uow.session.execute(sa.text("SELECT pg_sleep(2)"))
+        uow.commit()
+    with pytest.raises(TookTooLong), hasty.for_tenant(tenant_id) as uow:
+        uow.session.execute(sa.text("SELECT pg_sleep(2)"))
