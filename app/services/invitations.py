@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.access import Actor, Origin
+from app.access import TENANT_PERMISSIONS, Actor, Origin
 from app.errors import AuthenticationFailed, Conflict, FieldError, InvalidInput, NotFound, PermissionDenied, TokenSpent
 from app.repositories.invitations import InvitationView
 from app.repositories.keyset import PageOf, decode, page
@@ -51,7 +51,7 @@ class InvitationService:
         """A second invitation of the same address takes the first one's place.
 
         :raises InvalidInput: no e-mail address, or no such role
-        :raises PermissionDenied: the role carries what the inviter does not hold
+        :raises PermissionDenied: the role carries what the inviter does not hold, or is the platform's
         :raises Conflict: a member already
         """
         email, token = canonical(email), OneTimeToken.make()
@@ -60,6 +60,8 @@ class InvitationService:
             if found is None:
                 raise InvalidInput("there is no such role", errors=(FieldError("/role", "there is no such role"),))
             actor.require_all(found.permissions)
+            if not found.permissions <= TENANT_PERMISSIONS:
+                raise PermissionDenied("nobody is invited to administer the platform; give a member that role")
             uow.invitations.lock(email)
             if uow.invitations.is_member(email):
                 raise Conflict("somebody of this address is a member already")

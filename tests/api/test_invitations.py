@@ -160,12 +160,20 @@ def test_what_cannot_be_is_refused_by_name(client, admin, body):
     assert answer.json["errors"][0]["pointer"] in {"/email", "/role", "/tenant_id"}
 
 
-def test_nobody_invites_to_more_than_she_holds(client, invite, login, admin):
+def test_nobody_invites_to_more_than_she_holds(client, invite, login, admin, new_user, enter):
     problem(invite(role="platform_admin"), 403, "permission_denied")
+    both = login("platform_admin", "tenant_admin")
+    problem(invite(role="platform_admin", headers=both), 403, "permission_denied")
+    assert invite(role="tenant_admin", headers=both).status_code == 201
     for role in ("viewer", "operator", "platform_admin"):
         assert invite(headers=login(role)).status_code == 403
-    body = {"name": "inviter", "permissions": ["member:manage", "member:read"]}
-    assert client.post("/api/v2/roles", json=body, headers=login("tenant_admin")).status_code == 201
+    role = {"name": "inviter", "permissions": ["member:manage"]}
+    assert client.post("/api/v2/roles", json=role, headers=admin).status_code == 201
+    email = new_user("viewer")
+    me = client.get(ME, headers=enter(email)).json["user"]["id"]
+    assert client.put(f"{USERS}/{me}/roles/inviter", headers=admin).status_code == 200
+    answers = [invite(role=name, headers=enter(email)).status_code for name in ("viewer", "inviter", "operator")]
+    assert answers == [201, 201, 403]
 
 
 def test_another_tenants_invitations_are_not_there(client, invite, new_tenant, login, accept):
