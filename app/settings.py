@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     )
     signing_keys_file: Path | None = Field(
         None,
-        description="keys that `manage.py rotate-keys` writes, looked at again while running, in place of `SECRET_KEY`; with neither set, generated under the data directory",
+        description="keys that `manage.py rotate-keys` writes, looked at again while running; goes before `SECRET_KEY`; with neither set, generated under the data directory",
     )
     trusted_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="names the API answers to, comma-separated, `.example.com` = all below; unset = any"
@@ -284,10 +284,6 @@ class Settings(BaseSettings):
             )
         if self.secret_key_previous is not None and self.secret_key is None:
             raise ValueError("SCRAPERSKY_SECRET_KEY_PREVIOUS is nothing without SCRAPERSKY_SECRET_KEY")
-        if self.signing_keys_file is not None and self.secret_key is not None:
-            raise ValueError(
-                "SCRAPERSKY_SIGNING_KEYS_FILE and SCRAPERSKY_SECRET_KEY say the same thing: set one of them"
-            )
         if self.is_production and not self.allow_embedded and not (self.database_url and self.redis_url):
             raise ValueError(
                 "production wants its own PostgreSQL and Redis: set the SCRAPERSKY_*_URL settings, or SCRAPERSKY_ALLOW_EMBEDDED=true if the embedded servers are meant"

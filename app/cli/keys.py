@@ -11,7 +11,7 @@ from app import settings as configuration
 from app.cli.command import Command
 from app.cli.console import say
 from app.errors import ConfigurationError
-from app.stack import signing
+from app.stack import servers, signing
 
 
 @click.command("rotate-keys", cls=Command, example="manage.py rotate-keys\nmanage.py rotate-keys --revoke")
@@ -25,7 +25,8 @@ def rotate_keys(*, revoke: bool) -> None:
     With --revoke every access token that is out dies at once; clients get new ones for their refresh tokens.
     """
     settings = configuration.load()
-    if settings.secret_key is not None:
+    settings = servers.attach(settings) or settings  # keys are where a running stack has them
+    if settings.secret_key is not None and settings.signing_keys_file is None:
         raise ConfigurationError(
             "the signing key comes from SCRAPERSKY_SECRET_KEY, so it is changed there: set a new one, put the old one "
             "into SCRAPERSKY_SECRET_KEY_PREVIOUS, and restart the API; or take both out, and keys are kept in a file"

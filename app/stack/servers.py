@@ -134,9 +134,11 @@ def environment(settings: Settings) -> dict[str, str]:
 def _resolved(settings: Settings, found: dict[str, str]) -> Settings:
     """The settings with their gaps filled: what was set explicitly stays."""
     gaps = {name for name in SECRET_FIELDS if getattr(settings, name) is None}
-    if settings.signing_keys_file is not None:
-        gaps.discard("secret_key")
     update: dict[str, object] = {name: SecretStr(found[name]) for name in gaps if name in found}
+    if settings.signing_keys_file is not None:
+        update.pop("secret_key", None)
+    elif "secret_key" in gaps and "signing_keys_file" in found:
+        update["signing_keys_file"] = Path(found["signing_keys_file"])
     return settings.model_copy(update={**update, "data_dir": settings.data_dir.absolute()})
 
 

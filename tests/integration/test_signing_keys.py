@@ -137,6 +137,12 @@ def test_of_the_environment_one_signs_and_the_one_before_it_checks(tmp_path):
     assert [found.find(key_id(word)) for word in (new, old, "another")] == [new, old, None]
 
 
+def test_a_file_goes_before_the_environment(file, keys):
+    """A stack hands its children the file, whatever a .env beside them says."""
+    both = Settings(_env_file=None, secret_key="a key of the environment, of many bytes", signing_keys_file=file)
+    assert signing.of(signing.with_keys(both)).newest() == keys.newest()
+
+
 @pytest.mark.parametrize("weak", ["short", "a" * 64])
 def test_a_weak_previous_key_is_refused_too(weak):
     strong = SecretStr("a new key of the environment, of many bytes")
@@ -183,6 +189,7 @@ def test_a_key_of_the_environment_is_changed_there(command, tmp_path):
 
 
 def test_a_file_of_ones_own_is_made_where_it_is_named(command, tmp_path):
-    told = command(SCRAPERSKY_SIGNING_KEYS_FILE=str(tmp_path / "shared" / "keys.json"))
+    named = {"SCRAPERSKY_SIGNING_KEYS_FILE": str(tmp_path / "shared" / "keys.json")}
+    told = command(**named, SCRAPERSKY_SECRET_KEY="a key of the environment, of many bytes")
     assert told.exit_code == 0, told.output
     assert [key.id for key in signing.read(tmp_path / "shared" / "keys.json")] == [told.stdout.strip()]

@@ -203,6 +203,14 @@ def test_attach_finds_the_running_stack_and_keeps_what_was_set(stack):
     assert servers.attach(elsewhere).redis_url.get_secret_value() == "redis://elsewhere/0"
 
 
+def test_attach_finds_the_signing_keys_where_the_stack_has_them(tmp_path):
+    named = {"signing_keys_file": tmp_path / "elsewhere" / "keys.json"}
+    with servers.start(settings(tmp_path, **EXTERNAL, **named), durable=False):
+        assert servers.attach(settings(tmp_path, **EXTERNAL)).signing_keys_file == named["signing_keys_file"]
+        own = {"secret_key": "a key of the environment, of many bytes"}
+        assert servers.attach(settings(tmp_path, **EXTERNAL, **own)).signing_keys_file is None
+
+
 def test_attach_finds_nothing_before_after_or_once_the_owner_was_killed(tmp_path):
     assert servers.attach(settings(tmp_path)) is None
     with servers.start(settings(tmp_path, **EXTERNAL), durable=False):
