@@ -77,6 +77,12 @@ def test_names_are_unique_whatever_their_case(acme, make, name):
     problem(make(name), 409, "conflict")
 
 
+def test_capitals_of_any_alphabet_are_no_difference(make):
+    assert make("Ärzte Ωμέγα Жук").status_code == 201
+    problem(make("ÄRZTE ΩΜΈΓΑ ЖУК"), 409, "conflict")
+    problem(make("A\u0308rzte Ωμέγα Жук"), 409, "conflict")  # the same letters, put together otherwise
+
+
 @pytest.mark.parametrize(
     "name",
     ["", "   ", "a\nb", "a\x00b", "a\u202eb", "a\u200bb", "x" * 101, str(uuid4()), uuid4().hex, 7, None],
