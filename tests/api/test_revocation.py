@@ -107,6 +107,25 @@ def test_what_one_process_takes_away_is_gone_there_at_once_and_in_another_within
     gone("DELETE", f"/api/v2/users/{user}", key)
 
 
+def test_a_role_that_carries_something_else_counts_for_all_its_holders_everywhere(pair, person, new_user):
+    here, there = pair
+    boss, _ = person(here, "tenant_admin")
+    role = here.client.post("/api/v2/roles", headers=boss, json={"name": "mine", "permissions": ["job:read"]})
+    holders = []
+    for _ in range(2):
+        email = new_user("viewer")
+        user = here.client.get(f"/api/v2/users?email={email}", headers=boss).json["items"][0]["id"]
+        assert here.client.put(f"/api/v2/users/{user}/roles/mine", headers=boss).status_code == 200
+        token = here.client.post(LOGIN, json={"email": email, "password": PASSWORD}).json["access_token"]
+        holders.append({"Authorization": f"Bearer {token}"})
+    assert [process.status(shown) for process in pair for shown in holders] == [200] * 4
+    changed = here.client.patch(role.headers["Location"], headers=boss, json={"permissions": ["job:read", "job:run"]})
+    assert changed.status_code == 200
+    assert [here.status(shown) for shown in holders] == [401, 401]
+    there.wait(OWN_SECONDS)
+    assert [there.status(shown) for shown in holders] == [401, 401]
+
+
 def test_a_suspended_tenant_is_shut_in_every_process(pair, person, new_tenant, login, new_user):
     here, there = pair
     boss, _ = person(here, "tenant_admin", "platform_admin")
