@@ -90,16 +90,18 @@ class RBACService:
         :raises PermissionDenied: the role carries what the giver does not hold
         """
         with self._memberships(by, tenant) as act:
-            act.hold(user)
+            act.member(user)
             found = act.role(role)
             may_give(by, user, found.permissions)
-            before = act.memberships.roles_of(user)
             given = act.memberships.give(user, found.id)
-            # The new row's foreign key holds the role: nobody puts more into it from here on, nor deletes it.
+            # The new row's foreign key holds the role: nobody puts more into it from here on, nor deletes it. Roles are
+            # held before users, as in `_change`.
             held = act.role(found.id)
             if not given:
                 return
             may_give(by, user, held.permissions)
+            act.hold(user)
+            before = act.others(user, found.id)
             act.done("member.role_assigned", user, before)
 
     def revoke_role(self, user: UUID, role: int | str, tenant: UUID, *, by: Actor) -> None:
@@ -314,6 +316,21 @@ class _Act:
 
     def role(self, key: int | str) -> RoleRow:
         return _found(self.roles.get(key))
+
+    def member(self, user: UUID) -> None:
+        """:raises NotFound: nobody to give anything"""
+        if self.uow.members.get(user) is None:
+            raise NotFound
+
+    def others(self, user: UUID, given: int) -> dict[int, str]:
+        """What she held before she was given this one.
+
+        :raises NotFound: nothing, as her membership ended this moment
+        """
+        before = {role: name for role, name in self.memberships.roles_of(user).items() if role != given}
+        if not before and not self.by.may(EVERYBODY):
+            raise NotFound
+        return before
 
     def hold(self, user: UUID, *, among_administrators: bool = False) -> None:
         """Her tokens end with this; until it does nobody else changes what she holds.

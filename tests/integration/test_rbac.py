@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
@@ -153,3 +154,28 @@ class TestMeanwhile:
         just_before_giving(lambda: rbac.delete_role("mine", by=admin))
         with pytest.raises(NotFound):
             rbac.assign_role(somebody, "mine", tenant_id, by=admin)
+
+    def test_a_member_who_went_is_not_drawn_in_again(self, rbac, admin, user, tenant_id, just_before_giving):
+        somebody = user("viewer")
+        just_before_giving(lambda: rbac.remove_member(somebody, tenant_id, by=admin))
+        with pytest.raises(NotFound):
+            rbac.assign_role(somebody, "operator", tenant_id, by=admin)
+        assert rbac.permissions_of(somebody, tenant_id) == frozenset()
+
+    def test_a_role_is_given_and_taken_while_it_changes(self, rbac, admin, user, tenant_id):
+        """Whoever holds a user and wants a role never waits for who holds the role and wants the user."""
+        somebody = user("viewer")
+        rbac.create_role("mine", [], by=admin)
+
+        def give_and_take():
+            for _ in range(15):
+                rbac.assign_role(somebody, "mine", tenant_id, by=admin)
+                rbac.revoke_role(somebody, "mine", tenant_id, by=admin)
+
+        def change():
+            for turn in range(15):
+                rbac.update_role("mine", by=admin, permissions=["job:run"] if turn % 2 else ["job:read"])
+
+        with ThreadPoolExecutor(3) as pool:
+            done = [pool.submit(work) for work in (give_and_take, change, change)]
+        assert [work.result() for work in done] == [None] * 3
