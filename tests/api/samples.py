@@ -6,6 +6,7 @@ import re
 import secrets
 from itertools import count
 
+from app.access import PERSONAL, TENANT_PERMISSIONS
 from app.api.core import KEY
 from app.api.security import access_token, declared
 from tests.conftest import PASSWORD
@@ -26,7 +27,7 @@ NAMED = {
     "/api/v2/jobs/{}/retry": "SELECT id FROM jobs WHERE status IN ('failed', 'cancelled')",
     "/api/v2/roles/": "SELECT name FROM roles WHERE tenant_id IS NOT NULL",
     "/api/v2/sessions/": "SELECT id FROM sessions WHERE revoked_at IS NULL AND user_id = %(me)s",
-    "/api/v2/tenants/": "SELECT id FROM tenants WHERE name = 'default'",
+    "/api/v2/tenants/": "SELECT %(tenant)s",
     "/api/v2/tenants/{}/features/": "SELECT 'exports'",
     "/api/v2/users/": "SELECT id FROM users WHERE email LIKE 'spare%%' AND status = 'active'",
     "/api/v2/users/{}/enable": "SELECT id FROM users WHERE email LIKE 'spare%%' ORDER BY status = 'disabled' DESC",
@@ -41,8 +42,15 @@ SEEDS = {
 }
 
 
+KEYS_OWN = sorted(TENANT_PERMISSIONS - PERSONAL)
+GOOD = "a word for every door "
+
+
 class Tenant:
-    """A tenant with one of everything, attacked by somebody new each time something was changed."""
+    """A tenant with one of everything, attacked by somebody new each time something was changed.
+
+    :param role: a built-in one, `api_key`, `break_glass`, or `anonymous`
+    """
 
     def __init__(self, app, superuser, new_user, tenant_id, role):
         self._app, self._superuser, self._new_user, self._role = app, superuser, new_user, role
@@ -55,9 +63,13 @@ class Tenant:
         return self._headers
 
     def renew(self):
-        self._superuser.execute("UPDATE tenants SET status = 'active' WHERE status <> 'active'")
-        if self._role != "anonymous":
-            self._headers = self._signed_in(self._role)
+        self._superuser.execute("DELETE FROM tenant_features")
+        self._superuser.execute(
+            "UPDATE tenants SET status = 'active', name = 'default', max_running = NULL, max_batch_domains = NULL, "
+            "max_open_jobs = NULL, max_urls = NULL, max_host_requests = NULL WHERE id = %(tenant)s",
+            self._known,
+        )
+        self._headers = self._credentials()
         if not self.named("/api/v2/users/"):
             self._new_user("operator", email=f"spare-{next(NUMBERS)}@example.com")
         if not self.named("/api/v2/batches/"):
@@ -88,6 +100,24 @@ class Tenant:
                 return {"domains": [f"{next(NUMBERS)}.example.net"]}
             case "POST /api/v1/batch":
                 return {"domains": [f"{next(NUMBERS)}.example.net"], "tenant_id": None}
+            case "POST /api/v2/auth/accept":
+                return {"token": self._invited(), "password": GOOD + str(next(NUMBERS))}
+            case "POST /api/v2/auth/reset":
+                user = self.named("/api/v2/users/")
+                token = self._ask("POST", f"/api/v2/users/{user}/reset-password")["token"]
+                return {"token": token, "password": GOOD + str(next(NUMBERS))}
+            case "POST /api/v2/auth/password":
+                return {"current": PASSWORD, "new": GOOD + str(next(NUMBERS))}
+            case "POST /api/v2/users":
+                return {"email": f"new-{next(NUMBERS)}@example.com", "role": "viewer"}
+            case "POST /api/v2/roles" | "PATCH /api/v2/roles/{key}":
+                return {"name": f"role-{next(NUMBERS)}", "permissions": ["job:read"]}
+            case "POST /api/v2/api-keys":
+                return {"name": "nightly", "permissions": ["job:read"], "expires_at": None, "expires_in_days": 1}
+            case "POST /api/v2/tenants" | "PATCH /api/v2/tenants/{key}":
+                return {"name": f"tenant {next(NUMBERS)}"}
+            case "POST /api/v2/tenants/{key}/break-glass":
+                return {"reason": "somebody asked", "minutes": 5}
         return {}
 
     def path(self, rule):
@@ -98,17 +128,35 @@ class Tenant:
             nowhere = nowhere.replace(parameter, NOTHING)
         return there, nowhere
 
-    def _ask(self, method, path, body):
-        answer = self._app.test_client().open(path, method=method, json=body, headers=self._signed_in("tenant_admin"))
+    def _credentials(self):
+        match self._role:
+            case "anonymous":
+                return {}
+            case "api_key":
+                body = {"name": "attack", "permissions": KEYS_OWN}
+                return {"X-API-Key": self._ask("POST", "/api/v2/api-keys", body)["key"]}
+            case "break_glass":
+                body, path = {"reason": "a test", "minutes": 60}, f"/api/v2/tenants/{self._known['tenant']}/break-glass"
+                return {"Authorization": f"Bearer {self._ask('POST', path, body)['access_token']}"}
+            case role:
+                return self._signed_in(role)
+
+    def _invited(self):
+        body = {"email": f"new-{next(NUMBERS)}@example.com", "role": "viewer"}
+        return self._ask("POST", "/api/v2/users", body)["token"]
+
+    def _ask(self, method, path, body=None):
+        headers, client = self._signed_in("tenant_admin", "platform_admin"), self._app.test_client()
+        answer = client.open(path, method=method, json=body or {}, headers=headers)
         assert answer.status_code < 300, answer.text
         return answer.json
 
-    def _signed_in(self, role):
+    def _signed_in(self, *roles):
         with self._app.app_context():
-            return {"Authorization": f"Bearer {access_token(self._grant(role))}"}
+            return {"Authorization": f"Bearer {access_token(self._grant(*roles))}"}
 
-    def _grant(self, role):
-        grant = self._accounts.sign_in(self._new_user(role), PASSWORD)
+    def _grant(self, *roles):
+        grant = self._accounts.sign_in(self._new_user(*roles), PASSWORD)
         self._known["me"] = grant.claims.user_id
         return grant
 

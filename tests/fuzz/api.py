@@ -37,7 +37,10 @@ CHECKS = [
     checks.negative_data_rejection,
 ]
 # Good by the schema, and yet no domain, no cursor, a name nobody can see: what a schema has no words for.
-BEYOND_SCHEMA = re.compile(r"/domain|/base_url|/domains|/domains/\d+|/lines/\d+|/name|cursor|Idempotency-Key")
+BEYOND_SCHEMA = re.compile(
+    r"/domain|/base_url|/domains|/domains/\d+|/lines/\d+|/name|/permissions(/\d+)?|/expires_at|/expires_in_days|/role"
+    r"|/email|/password|/new|/reason|cursor|Idempotency-Key"
+)
 TERMS_IN_QUERY = {"POST /api/v2/batches", "POST /api/v2/batches/preflight"}
 SPENT = "token_spent"
 
