@@ -35,6 +35,9 @@ class SignIn:
         wanted = sa.func.lower(Tenant.name) == sa.func.lower(name)
         return self._session.scalars(sa.select(Tenant).where(wanted)).one_or_none()
 
+    def first_tenant(self) -> Tenant | None:
+        return self._session.scalars(sa.select(Tenant).order_by(Tenant.created_at, Tenant.id).limit(1)).one_or_none()
+
     def tenants_of(self, user_id: UUID) -> list[Tenant]:
         """Where the user is a member, oldest membership first."""
         query = (

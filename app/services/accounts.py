@@ -173,14 +173,16 @@ class AccountService:
         self.standings.forget_tenant(tenant_id)
 
     def profile(self, actor: Actor) -> Profile:
-        with self._database.system() as uow:
-            tenants = [TenantRef(tenant.id, tenant.name) for tenant in uow.sign_in.tenants_of(actor.user_id)]
-        with self._database.for_tenant(actor.tenant_id) as here:
-            tenant = here.accounts.tenant()
+        with self._database.for_tenant(actor.tenant_id) as uow:
+            tenant = uow.accounts.tenant()
         if tenant is None:
             raise NotFound
-        # Break-glass acts in a tenant she is no member of.
-        return Profile(actor, TenantRef(tenant.id, tenant.name), tenants)
+        here = TenantRef(tenant.id, tenant.name)
+        if actor.is_delegate:  # where else its maker belongs is not a program's business, nor the tenant's looked into
+            return Profile(actor, here, [here])
+        with self._database.system() as system:
+            tenants = [TenantRef(one.id, one.name) for one in system.sign_in.tenants_of(actor.user_id)]
+        return Profile(actor, here, tenants)
 
     def _open(self, uow: SystemUnit, member: Membership, *, user_agent: str | None, origin: Origin) -> Grant:
         session_id = uuid7()

@@ -39,7 +39,7 @@ def bootstrap_admin(
         if user is None:
             hashed = hashing.hash_new(password, about=[email]) if settings.is_production else hashing.hash(password)
             user = uow.sign_in.add_user(email, hashed)
-        _give(uow, user, _tenant(uow, DEFAULT_TENANT), FIRST_ROLES, "user.created")
+        _give(uow, user, _tenant(uow, None), FIRST_ROLES, "user.created")
         uow.commit()
     return None if chosen or known else password
 
@@ -58,7 +58,7 @@ def create_admin(
     hashed = (passwords or Passwords()).hash_new(password, about=[email, tenant or DEFAULT_TENANT])
     with database.system() as uow:
         uow.sign_in.lock_bootstrap()
-        place = _tenant(uow, tenant or DEFAULT_TENANT)
+        place = _tenant(uow, tenant)
         user, action = uow.sign_in.user_by_email(email), "user.recovered"
         if user is None:
             user, action = uow.sign_in.add_user(email, hashed), "user.created"
@@ -82,10 +82,11 @@ def _give(uow: SystemUnit, user: User, tenant_id: UUID, roles: tuple[str, ...], 
     uow.audit.record(action, origin=COMMAND, tenant_id=tenant_id, on=("user", user.id), after=given)
 
 
-def _tenant(uow: SystemUnit, name: str) -> UUID:
-    tenant = uow.sign_in.tenant_named(name)
+def _tenant(uow: SystemUnit, name: str | None) -> UUID:
+    """By its name, else the one that the migrations made: whatever it is called now, and whoever took its name."""
+    tenant = uow.sign_in.first_tenant() if name is None else uow.sign_in.tenant_named(name)
     if tenant is not None:
         return tenant.id
-    if name == DEFAULT_TENANT:
-        raise ConfigurationError("the database has no tenant `default`: run the migrations first")
+    if name is None:
+        raise ConfigurationError("the database has no tenant: run the migrations first")
     raise NotFound(f"there is no tenant {name}")

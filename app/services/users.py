@@ -91,7 +91,8 @@ class UserService:
 
     def reset_password(self, token: str, password: str, *, origin: Origin) -> None:
         """
-        :raises TokenSpent: used, expired, made before the last change of password, of a disabled user, or none
+        :raises TokenSpent: used, expired, made before the last change of password, of a disabled user, or none; or
+            whoever made it might not make it any longer
         :raises InvalidInput: not a password to use; the token stays good
         """
         shown = OneTimeToken.read(token)
@@ -160,9 +161,26 @@ class UserService:
 def _resetting(uow: SystemUnit, token: OneTimeToken) -> User:
     found = uow.people.open_reset(token.id, token.digest)
     user = uow.people.find(found.user_id, locked=True) if found else None
-    if user is None or user.status != "active":
+    if found is None or user is None or user.status != "active" or not _might_make(uow, found.created_by, user):
         raise TokenSpent
     return user
+
+
+def _might_make(uow: SystemUnit, giver: UUID | None, user: User) -> bool:
+    """Whether whoever made a token might make it now: who is shown out leaves no door open, nor to one who rose."""
+    if giver is None:
+        return False
+    places = [uow.sign_in.membership(giver, tenant.id) for tenant in uow.sign_in.tenants_of(giver)]
+    rights = {
+        place.tenant.id: place.permissions
+        for place in places
+        if place is not None and place.user.status == place.tenant.status == "active"
+    }
+    if any(EVERYBODY in permissions for permissions in rights.values()):
+        return True
+    homes = uow.sign_in.tenants_of(user.id)
+    here = uow.sign_in.membership(user.id, homes[0].id) if len(homes) == 1 else None
+    return here is not None and {MEMBERS, *here.permissions} <= rights.get(here.tenant.id, frozenset())
 
 
 def _known_of(uow: SystemUnit, user: User) -> list[str]:

@@ -25,13 +25,15 @@ NAMED = {
     "/api/v2/invitations/": "SELECT id FROM invitations WHERE revoked_at IS NULL AND accepted_at IS NULL",
     "/api/v2/jobs/": "SELECT number FROM jobs",
     "/api/v2/jobs/{}/retry": "SELECT id FROM jobs WHERE status IN ('failed', 'cancelled')",
-    "/api/v2/roles/": "SELECT name FROM roles WHERE tenant_id IS NOT NULL",
+    "/api/v2/roles/": "SELECT name FROM roles r WHERE tenant_id IS NOT NULL "
+    "ORDER BY EXISTS (SELECT FROM user_roles WHERE role_id = r.id)",
     "/api/v2/sessions/": "SELECT id FROM sessions WHERE revoked_at IS NULL AND user_id = %(me)s",
     "/api/v2/tenants/": "SELECT %(tenant)s",
     "/api/v2/tenants/{}/features/": "SELECT 'exports'",
-    "/api/v2/users/": "SELECT id FROM users WHERE email LIKE 'spare%%' AND status = 'active'",
+    "/api/v2/users/": "SELECT u.id FROM users u JOIN user_roles ON user_id = u.id "
+    "WHERE email LIKE 'spare%%' AND status = 'active' ORDER BY u.id",
     "/api/v2/users/{}/enable": "SELECT id FROM users WHERE email LIKE 'spare%%' ORDER BY status = 'disabled' DESC",
-    "/api/v2/users/{}/roles/": "SELECT 'operator'",
+    "/api/v2/users/{}/roles/": "SELECT name FROM roles WHERE tenant_id IS NOT NULL",
 }
 SEEDS = {
     "/api/v2/api-keys/": "INSERT INTO api_keys (tenant_id, name, key_hash, permissions, created_by, expires_at) "
@@ -49,7 +51,7 @@ GOOD = "a word for every door "
 class Tenant:
     """A tenant with one of everything, attacked by somebody new each time something was changed.
 
-    :param role: a built-in one, `api_key`, `break_glass`, or `anonymous`
+    :param role: a built-in one, `api_key`, `break_glass`, `anonymous`, or `everything` an administrator may
     """
 
     def __init__(self, app, superuser, new_user, tenant_id, role):
@@ -83,6 +85,9 @@ class Tenant:
         query = NAMED.get(path) or NAMED[before]
         row = self._superuser.execute(f"SELECT * FROM ({query}) AS named LIMIT 1", self._known).fetchone()
         return row and str(row[0])
+
+    def known(self):
+        return {**self._known, "spare": self.named("/api/v2/users/"), "role": self.named("/api/v2/users/{}/roles/")}
 
     def body(self, operation):
         match operation:
@@ -138,6 +143,8 @@ class Tenant:
             case "break_glass":
                 body, path = {"reason": "a test", "minutes": 60}, f"/api/v2/tenants/{self._known['tenant']}/break-glass"
                 return {"Authorization": f"Bearer {self._ask('POST', path, body)['access_token']}"}
+            case "everything":
+                return self._signed_in("tenant_admin", "platform_admin")
             case role:
                 return self._signed_in(role)
 
