@@ -141,7 +141,7 @@ class Database:
         :raises Unavailable: PostgreSQL is away or all connections stay busy
         """
         with _translated(), self._app.connect() as connection, Session(connection, expire_on_commit=False) as session:
-            direct.begin(session, connection, {_TENANT: str(tenant_id), **({} if durable else _NEED_NOT_LAST)})
+            self._begin(session, connection, {_TENANT: str(tenant_id), **({} if durable else _NEED_NOT_LAST)})
             yield TenantUnit(session, tenant_id)
 
     @contextmanager
@@ -180,6 +180,17 @@ class Database:
     def close(self) -> None:
         self._app.dispose()
         self._system.dispose()
+
+    def _begin(self, session: Session, connection: sa.Connection, settings: Mapping[str, str]) -> None:
+        try:
+            direct.begin(session, connection, settings)
+        except psycopg.OperationalError as error:
+            if isinstance(error, direct.NoAnswer) or not direct.lost(session):
+                raise
+            # It was cut while it lay in the pool, the others with it. Nothing was done yet: once more, over a new one.
+            connection.invalidate()
+            self._app.dispose()
+            direct.begin(session, connection, settings)
 
 
 _TENANT = "app.tenant_id"

@@ -24,6 +24,10 @@ _CONNECTION = "driver connection"
 _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 
+class NoAnswer(psycopg.OperationalError):
+    """PostgreSQL has not answered in time."""
+
+
 class Connection(psycopg.Connection[Any]):
     """Waits for an answer as long as PostgreSQL may take for a statement, and a moment longer: `patience`, in seconds.
 
@@ -34,12 +38,12 @@ class Connection(psycopg.Connection[Any]):
     patience: float | None = None
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        """:raises psycopg.OperationalError: no answer; the connection is given up"""
+        """:raises NoAnswer: the connection is given up"""
         try:
             return super().wait(gen, interval, self.patience if timeout is None else timeout)
         except _WaitTimeout:
             self.pgconn.finish()  # the answer to this might be taken for that to the next
-            raise psycopg.OperationalError("PostgreSQL has not answered in time") from None
+            raise NoAnswer("PostgreSQL has not answered in time") from None
 
 
 def statement(text: str) -> str:
@@ -64,6 +68,11 @@ def begin(session: Session, over: sa.Connection, settings: Mapping[str, str]) ->
     for result in driver.wait(execute(driver.pgconn)):
         if result.status != ExecStatus.COMMAND_OK:
             raise psycopg.errors.error_from_result(result)
+
+
+def lost(session: Session) -> bool:
+    """Whether the connection that the session's transaction began over, or failed to, is no more."""
+    return bool(session.info[_CONNECTION].closed)
 
 
 def commit(session: Session) -> None:

@@ -65,6 +65,14 @@ def test_nor_does_it_before_a_connection_is_lent_out_again(hasty, tenant_id):
         pass
 
 
+def test_connections_that_were_cut_while_nobody_used_them_are_nobodys_error(hasty, tenant_id, superuser_here):
+    with hasty.for_tenant(tenant_id) as uow, hasty.for_tenant(tenant_id) as beside:
+        pids = [pid_of(uow), pid_of(beside)]
+    superuser_here.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) pid", [pids])
+    with hasty.for_tenant(tenant_id) as uow, hasty.for_tenant(tenant_id) as beside:
+        assert {pid_of(uow), pid_of(beside)}.isdisjoint(pids)
+
+
 def test_what_postgresql_itself_ends_in_time_is_no_silence(hasty, tenant_id):
     with pytest.raises(TookTooLong), hasty.for_tenant(tenant_id) as uow:
         uow.session.execute(sa.text("SELECT pg_sleep(20)"))
