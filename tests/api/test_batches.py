@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from dataclasses import replace
@@ -277,12 +278,7 @@ def test_an_upload_that_is_too_large_is_refused(app, client, operator, upload, g
 
 def test_a_batch_with_too_many_lines_is_refused(app, submit, upload, get, monkeypatch):
     core = app.extensions[KEY]
-    small = type(core)(
-        settings=core.settings.model_copy(update={"max_batch_domains": 3}),
-        database=core.database,
-        queue=core.queue,
-        accounts=core.accounts,
-    )
+    small = dataclasses.replace(core, settings=core.settings.model_copy(update={"max_batch_domains": 3}))
     monkeypatch.setitem(app.extensions, KEY, small)
     four = [f"s{n}.example.com" for n in range(4)]
     problem(submit(four), 413, "too_large")

@@ -18,12 +18,14 @@ def test_all_is_well(client):
 
 @pytest.fixture
 def database_away(settings, superuser):
+    name = settings.database_url.get_secret_value().rsplit("/", 1)[1]
+
     def cut():
-        name = settings.database_url.get_secret_value().rsplit("/", 1)[1]
         superuser.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
 
-    return cut
+    yield cut
+    superuser.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 def test_without_the_database_it_lives_and_is_not_ready(client, database_away):

@@ -74,7 +74,7 @@ def test_options_are_kept_and_shown_with_the_defaults(client, operator):
         ({**DOMAIN, "options": {"max_page": 1}}, "/options/max_page"),
         ({**DOMAIN, "options": {"max_pages": "1"}}, "/options/max_pages"),
         ({**DOMAIN, "options": {"max_pages": True}}, "/options/max_pages"),
-        ({**DOMAIN, "options": {"max_pages": 1.0}}, "/options/max_pages"),
+        ({**DOMAIN, "options": {"max_pages": 1.5}}, "/options/max_pages"),
         ({**DOMAIN, "options": {"max_pages": -1}}, "/options/max_pages"),
         ({**DOMAIN, "options": {"max_urls": 10**30}}, "/options/max_urls"),
         ({**DOMAIN, "options": {"force": 1}}, "/options/force"),

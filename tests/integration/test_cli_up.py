@@ -158,7 +158,6 @@ def test_submit_speaks_in_the_apis_words(stack, home):
     assert told.stderr.startswith("error: ")
 
 
-@pytest.mark.parametrize("path", ["/", "/tasks", "/workers", "/broker", "/api/tasks", "/api/workers"])
 def key_of(stack: Stack) -> str:
     head = stack.token.split(".")[0]
     return str(json.loads(base64.urlsafe_b64decode(head + "=" * (-len(head) % 4)))["kid"])
@@ -190,6 +189,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+@pytest.mark.parametrize("path", ["/", "/tasks", "/workers", "/broker", "/api/tasks", "/api/workers"])
 def test_flower_lets_nobody_in_without_the_password(flower, flower_url, path):
     assert requests.get(f"{flower_url}{path}", timeout=10).status_code == 401
     assert requests.get(f"{flower_url}{path}", auth=("admin", "admin"), timeout=10).status_code == 401
