@@ -99,7 +99,7 @@ class BatchStatus(Schema):
 
 @router.route("/scrapersky", methods=["POST"])
 @requires("job:run", feature="sitemaps")
-@router.arguments(ScanBody)
+@router.arguments(ScanBody, example={"base_url": "https://example.com", "max_pages": 5})
 @router.response(200, ScanTaken)
 def scrape(body: dict[str, Any]) -> Response:
     """Scan one domain"""
@@ -110,7 +110,7 @@ def scrape(body: dict[str, Any]) -> Response:
 
 @router.route("/batch", methods=["POST"])
 @requires("job:run", feature="sitemaps")
-@router.arguments(BatchBody)
+@router.arguments(BatchBody, example={"domains": ["example.com", "example.org"], "max_pages": 5})
 @router.response(200, BatchTaken)
 def scrape_batch(body: dict[str, Any]) -> Response:
     """Scan a list of domains"""

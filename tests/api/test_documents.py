@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app.access import PERSONAL
@@ -48,6 +49,15 @@ def test_every_status_is_documented_by_its_number(spec):
             assert "400" in answers
             assert not path.startswith("/api/") or {"422", "429", "503"} <= answers, f"{method} {path}"
             assert "{" not in path or "404" in answers, f"{method} {path}"
+
+
+def test_every_body_in_json_is_shown_by_an_example_that_is_good(spec):
+    for operations in spec["paths"].values():
+        for method in {"post", "put", "patch"} & set(operations):
+            content = operations[method].get("requestBody", {}).get("content", {}).get("application/json")
+            if content is not None:
+                schema = {**content["schema"], "components": spec["components"]}
+                Draft202012Validator(schema).validate(content["example"])
 
 
 def credentials(access):

@@ -105,7 +105,7 @@ class JoinedView(Schema):
 
 @router.route("/login", methods=["POST"])
 @public("whoever signs in has no token yet")
-@router.arguments(Credentials)
+@router.arguments(Credentials, example={"email": "ada@example.com", "password": "a word for every door"})
 @router.response(200, Tokens)
 @router.alt_response(401, "UNAUTHORIZED")
 @router.alt_response(403, "FORBIDDEN")
@@ -124,7 +124,7 @@ def login(body: dict[str, Any]) -> dict[str, Any]:
 
 @router.route("/refresh", methods=["POST"])
 @public("the refresh token is the credential; the access token may have expired")
-@router.arguments(RefreshToken, required=False)
+@router.arguments(RefreshToken, required=False, example={"refresh_token": TOKEN})
 @router.response(200, Tokens)
 @router.alt_response(401, "UNAUTHORIZED")
 @router.alt_response(403, "FORBIDDEN")
@@ -141,7 +141,7 @@ def refresh(body: dict[str, Any]) -> dict[str, Any]:
 
 @router.route("/logout", methods=["POST"])
 @public("ends the session of whichever of the two tokens is sent; without one there is nothing to end")
-@router.arguments(RefreshToken, required=False)
+@router.arguments(RefreshToken, required=False, example={"refresh_token": TOKEN})
 @router.response(204)
 @router.alt_response(401, "UNAUTHORIZED")
 def logout(body: dict[str, Any]) -> tuple[str, int]:
@@ -158,7 +158,7 @@ def logout(body: dict[str, Any]) -> tuple[str, int]:
 
 @router.route("/switch", methods=["POST"])
 @authenticated("anybody may go to another tenant she is a member of; the service checks that")
-@router.arguments(TenantChoice)
+@router.arguments(TenantChoice, example={"tenant": "default"})
 @router.response(200, Tokens)
 @router.alt_response(404, "NOT_FOUND")
 def switch(body: dict[str, Any]) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def reset(body: dict[str, Any]) -> tuple[str, int]:
 
 @router.route("/password", methods=["POST"])
 @authenticated("everybody may change her own password; the present one is asked for")
-@router.arguments(PasswordChange)
+@router.arguments(PasswordChange, example={"current": "a word for every door", "new": "and another for this one"})
 @router.response(204)
 @router.alt_response(401, "UNAUTHORIZED")
 @router.alt_response(403, "FORBIDDEN")

@@ -113,11 +113,16 @@ class Preflight(Schema):
 
 
 _TERMS: Final = {"in": "query", "schema": BatchQuery}  # of an upload; JSON has them inside
+_EXAMPLE: Final = {
+    "domains": ["example.com", "https://example.org/shop/"],
+    "name": "spring",
+    "options": {"max_pages": 5},
+}
 _BODIES: Final = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": BatchBody},
+            "application/json": {"schema": BatchBody, "example": _EXAMPLE},
             **{kind: {"schema": {"type": "string", "format": "binary"}} for kind in UPLOAD_KINDS},
         },
     }

@@ -43,7 +43,7 @@ class ScanBody(Submitted):
 
 @router.route("", methods=["POST"])
 @requires("job:run", feature="sitemaps")
-@router.arguments(ScanBody)
+@router.arguments(ScanBody, example={"domain": "example.com", "options": {"max_pages": 5}})
 @router.doc(parameters=[KEY_PARAMETER])
 @router.response(202, shapes.JobShape)
 @router.alt_response(409, "CONFLICT")
