@@ -37,8 +37,12 @@ def main() -> int:
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(told) + "\n")
             _say(told)
-    print(table(read(results), chosen))
-    return int(any(line["violations"] for line in read(results)))
+    lines = read(results)
+    print(table(lines, chosen))
+    found = [line for line in lines if line["violations"]]
+    for line in found:  # last, where whoever reads only a log's end sees it
+        _say(line)
+    return int(bool(found))
 
 
 def run(one: Scenario, seed: int, platforms: Platforms) -> dict:
