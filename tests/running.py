@@ -17,9 +17,12 @@ import requests
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "an administrator's password"
 ENDED = {"complete", "partial", "failed", "cancelled"}
+# What a slow and busy machine may take to anything that is awaited. It is no bar: how long things take is measured
+# elsewhere, and a wait that is cut short tells of the machine.
+PATIENCE = 120.0
 
 
-def until(found: Callable[[], Any], *, seconds: float, what: str | Callable[[], str]) -> Any:
+def until(found: Callable[[], Any], *, seconds: float = PATIENCE, what: str | Callable[[], str]) -> Any:
     """Wait until `found()` is true and answer it. `what` may be told when it is too late."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -46,16 +49,16 @@ class Stack:
         """End the platform, or have it ended, and start it again on the same data."""
         children = descendants(self.process.pid)
         self.process.send_signal(number)
-        code = self.process.wait(timeout=60)
+        code = self.process.wait(timeout=PATIENCE)
         assert code == (0 if number == signal.SIGTERM else -number), self.said()[-3000:]
-        until(lambda: not any(map(is_alive, children)), seconds=30, what="nothing of it is left")
+        until(lambda: not any(map(is_alive, children)), what="nothing of it is left")
         self.process = self._start()
         self._get_ready()
         self.sign_in()
 
     def _get_ready(self) -> None:
         try:
-            self.url = until(lambda: _ready(self.process, self.log), seconds=90, what="the stack is ready")
+            self.url = until(lambda: _ready(self.process, self.log), what="the stack is ready")
         except AssertionError:
             self.process.kill()
             raise
@@ -128,7 +131,7 @@ class Stack:
             yield process
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=PATIENCE)
 
 
 @contextmanager
@@ -153,7 +156,7 @@ def running(directory: Path, **environment: str) -> Iterator[Stack]:
         children = descendants(stack.process.pid)
         stack.process.send_signal(signal.SIGTERM)
         try:
-            code = stack.process.wait(timeout=60)
+            code = stack.process.wait(timeout=PATIENCE)
         finally:
             stack.process.kill()
     assert code == 0, log.read_text(errors="replace")[-3000:]

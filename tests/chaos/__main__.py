@@ -40,8 +40,10 @@ def main() -> int:
     lines = read(results)
     print(table(lines, chosen))
     found = [line for line in lines if line["violations"]]
-    for line in found:  # last, where whoever reads only a log's end sees it
+    for line in found:
         _say(line)
+    for line in found:  # last, where whoever reads only a log's end sees it
+        print(f"VIOLATED {line['scenario']} (seed {line['seed']}): {line['violations'][0].splitlines()[0][:300]}")
     return int(bool(found))
 
 
@@ -56,7 +58,8 @@ def run(one: Scenario, seed: int, platforms: Platforms) -> dict:
     except Impossible as error:
         told["impossible"] = str(error)
     except Exception as error:  # whatever goes wrong is a finding
-        told["violations"] = [f"{type(error).__name__}: {error}", traceback.format_exc(limit=-3)]
+        where = "".join(traceback.format_tb(error.__traceback__, limit=-3))
+        told["violations"] = [f"{type(error).__name__}: {error}", where, *getattr(error, "__notes__", ())]
     return {**told, "seconds": round(time.time() - began, 1)}
 
 
@@ -68,7 +71,7 @@ def _due(chosen: list[Scenario], results: Path, runs: int, seed: int | None):
     wanted = {one.name: -(-runs // HEAVY_SHARE) if one.heavy else runs for one in chosen}
     while due := [one for one in chosen if had[one.name] < wanted[one.name]]:
         random.shuffle(due)
-        due.sort(key=lambda one: bool(one.environment))  # a platform of its own is started last
+        due.sort(key=lambda one: sorted(one.environment.items()))  # platforms of their own are started last, each once
         for one in due:
             had[one.name] += 1
             yield one, seed if seed is not None else random.SystemRandom().randrange(2**32)
@@ -80,7 +83,7 @@ def _say(told: dict) -> None:
     impossible = f" NOT POSSIBLE HERE: {told['impossible']}" if told["impossible"] else ""
     print(f"{told['scenario']} (seed {told['seed']}): {told['seconds']:.1f} s{recovery}{late}{impossible}", flush=True)
     for violation in told["violations"]:
-        print(f"  VIOLATION {violation[:3000]}", flush=True)
+        print(f"  VIOLATION {violation[:20_000]}", flush=True)
 
 
 @cache

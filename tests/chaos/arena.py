@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -18,22 +19,23 @@ from typing import Any
 
 import psycopg
 import redis
+import requests
 
 from app.queueing import QUEUES
 from tests.chaos.barriers import Barriers
 from tests.chaos.observer import Observer
 from tests.chaos.sites import Sites
-from tests.running import Stack, running, until
+from tests.running import PATIENCE, Stack, running, until
 from tests.site_server import serving
 
 LEASE = 5.0
-SLOTS = 8
+PROCESSES, SLOTS = 2, 8  # for batches
 SMALL_DISK = "CHAOS_SMALL_DISK"  # MiB that the database's disk has
 ENVIRONMENT = {
     "SCRAPERSKY_TEST_POINTS": "tests.chaos.hooks:reached",
     "SCRAPERSKY_LEASE_SECONDS": str(LEASE),
-    "SCRAPERSKY_WORKER_PROCESSES": "2",
-    "SCRAPERSKY_WORKER_CONCURRENCY": str(SLOTS // 2),
+    "SCRAPERSKY_WORKER_PROCESSES": str(PROCESSES),
+    "SCRAPERSKY_WORKER_CONCURRENCY": str(SLOTS // PROCESSES),
     "SCRAPERSKY_SINGLE_CONCURRENCY": "2",
     "SCRAPERSKY_UPKEEP_SECONDS": "0.5",
     "SCRAPERSKY_RETRY_BASE_SECONDS": "0.2",
@@ -72,15 +74,16 @@ class Arena:
     def begin(self, seed: int) -> None:
         self.rng = random.Random(seed)
         self.hosts = []
+        until(self._is_whole, what="what the scenario before broke is back")
         self.stack.sign_in()
         self.observer.begin()
         self.observer.note("begin", seed=seed)
 
-    def settled(self, *, seconds: float = 90, exact: bool = True) -> None:
+    def settled(self, *, seconds: float = 2 * PATIENCE, exact: bool = True) -> None:
         """Wait until all that was accepted has ended, then judge. `exact`: every site was read to its end."""
         self.sites.gate.set()
-        until(self._at_rest, seconds=seconds, what=lambda: f"all that was accepted ends\n{self.standing()}")
-        until(self._broker_drained, seconds=30, what="stale messages are taken away")
+        until(self._at_rest, seconds=seconds, what="all that was accepted ends")
+        until(self._broker_drained, what="stale messages are taken away")
         expected = {(h, *pair) for h in self.hosts for pair in self.sites.expected(h)} if exact else None
         with self.db() as db:
             self.observer.judge(db, hosts=self.hosts, expected=expected)
@@ -88,6 +91,17 @@ class Arena:
                 told = {host: len({url for _, url in self.sites.expected(host)}) for host in self.hosts}
                 self.observer.judge_scans(db, told)
         assert not self.observer.violations, "\n".join(self.observer.violations)
+
+    def _is_whole(self) -> bool:
+        """The API answers, and every worker process takes messages: one that starts may take long to."""
+        ready = {int(pid) for pid in re.findall(r"worker ready worker=\S+:(\d+)\n", self.stack.said())}
+        return self.answers() and len(self.workers()) == PROCESSES and ready.issuperset(self.stack.workers())
+
+    def answers(self) -> bool:
+        try:
+            return requests.get(f"{self.stack.url}/health/ready", timeout=30).ok
+        except requests.RequestException:
+            return False
 
     def _at_rest(self) -> bool:
         accepted = self.observer.accepted
@@ -102,26 +116,28 @@ class Arena:
             return open_batches == open_jobs == 0
         return False
 
+    def nothing_single(self) -> bool:
+        """No single scan that was accepted is open."""
+        jobs = list(self.observer.accepted.jobs)
+        return not self.ask("SELECT FROM jobs WHERE id = ANY(%s::uuid[]) AND finished_at IS NULL LIMIT 1", jobs)
+
     def _broker_drained(self) -> bool:
         with suppress(redis.RedisError), self.broker() as client:
             return not any(client.llen(name) for name in QUEUES)
         return False
 
     def standing(self) -> str:
-        """For people: what is open, and what the program said last."""
+        """For people: what is open, what the program said last, and what was seen from outside."""
         try:
-            with self.db() as db:
-                rows = db.execute(
-                    "SELECT number, batch_id, status, waiting_on, attempt, lost, dispatch_no, worker, dispatch_until, "
-                    "lease_until, available_at, now() FROM jobs WHERE finished_at IS NULL ORDER BY number LIMIT 10"
-                ).fetchall()
+            rows = self.ask(
+                "SELECT number, batch_id, status, waiting_on, attempt, lost, dispatch_no, worker, dispatch_until, "
+                "lease_until, available_at, now() FROM jobs WHERE finished_at IS NULL ORDER BY number LIMIT 10"
+            )
         except psycopg.Error as error:
-            rows = [repr(error)]
-        return (
-            "\n".join(map(str, rows))
-            + "\n"
-            + "\n".join(line for line in self.stack.said().splitlines() if "request method=GET" not in line)[-4000:]
-        )
+            rows = [(repr(error),)]
+        said = [line for line in self.stack.said().splitlines() if "request method=GET" not in line]
+        seen = (self.directory / "observer.jsonl").read_text(encoding="utf-8").splitlines()
+        return "\n".join(["open:", *map(str, rows), "said:", *said[-40:], "seen:", *seen[-10:]])
 
     # Work
 
@@ -151,14 +167,14 @@ class Arena:
         hosts = self.new_hosts(n)
         self.sites.close_gate(hosts)
         batch_id = self.submit([*hosts, *self.new_hosts(others)])
-        until(lambda: len(self.sites.inside) >= inside, seconds=60, what=f"{inside} scans inside a fetch")
+        until(lambda: len(self.sites.inside) >= inside, what=f"{inside} scans inside a fetch")
         return batch_id
 
     # What there is to break
 
     @contextmanager
     def db(self) -> Iterator[psycopg.Connection]:
-        with psycopg.connect(self.database_url, autocommit=True, connect_timeout=3) as connection:
+        with psycopg.connect(self.database_url, autocommit=True, connect_timeout=30) as connection:
             yield connection
 
     def ask(self, statement: str, *values: Any) -> list[tuple]:
@@ -166,7 +182,7 @@ class Arena:
             return db.execute(statement, values or None).fetchall()
 
     def broker(self) -> redis.Redis:
-        return redis.Redis.from_url(self.broker_url, socket_timeout=3, socket_connect_timeout=2)
+        return redis.Redis.from_url(self.broker_url, socket_timeout=30, socket_connect_timeout=30)
 
     def workers(self, queue: str = "scans") -> list[int]:
         return [pid for pid in self.stack.workers() if f"--queue={queue}".encode() in _command(pid)]
@@ -204,7 +220,7 @@ class Arena:
                 return bool(client.ping())
             return False
 
-        until(answers, seconds=30, what="the broker is back")
+        until(answers, what="the broker is back")
 
     def database_back(self) -> None:
         def answers() -> bool:
@@ -212,26 +228,52 @@ class Arena:
                 return bool(self.ask("SELECT true"))
             return False
 
-        until(answers, seconds=60, what="the database is back")
+        until(answers, what="the database is back")
 
-    def jobs_of(self, pids: Iterable[int]) -> set[str]:
+    # Jobs that the fault took, each with the last of its moves by then
+
+    def held(self, pids: Iterable[int]) -> dict[str, int]:
         """Jobs that these worker processes hold, by what the rows say."""
-        rows = self.ask("SELECT id::text, worker FROM jobs WHERE status = 'running'")
-        return {job for job, worker in rows if int(worker.rsplit(":", 1)[1]) in set(pids)}
+        return self._moved("status = 'running' AND split_part(worker, ':', 2)::int = ANY(%s)", list(pids))
 
-    def queued(self) -> set[str]:
-        return {row[0] for row in self.ask("SELECT id::text FROM jobs WHERE status = 'queued'")}
+    def queued(self) -> dict[str, int]:
+        return self._moved("status = 'queued'")
 
-    def recovery(self, jobs: Iterable[str], since: float) -> float:
-        """Seconds until the last of `jobs` was in a worker's hand again (or at its end) after `since`."""
-        jobs = list(jobs)
+    def left_by(self, pids: Iterable[int]) -> dict[str, int]:
+        """Jobs that these processes claimed in this scenario and never let go of.
+
+        True at any time after their death, while a look at the rows is a race: a commit may be on its way still, or
+        the lease be gone by now.
+        """
+        return dict(
+            self.ask(
+                "SELECT job_id::text, n FROM chaos.moves claim WHERE new_status = 'running' AND old_status = 'queued' "
+                "AND n > %s AND split_part(by_whom, ':', 2)::int = ANY(%s) AND NOT EXISTS (SELECT FROM chaos.moves m "
+                "WHERE m.job_id = claim.job_id AND m.n > claim.n AND m.by_whom = claim.by_whom)",
+                self.observer.before,
+                list(pids),
+            )
+        )
+
+    def _moved(self, which: str, *values: Any) -> dict[str, int]:
+        return dict(
+            self.ask(
+                "SELECT id::text, (SELECT coalesce(max(n), 0) FROM chaos.moves WHERE job_id = id) FROM jobs "
+                f"WHERE {which}",
+                *values,
+            )
+        )
+
+    def recovery(self, jobs: Mapping[str, int], since: float) -> float:
+        """Seconds after `since` until the last of `jobs` was in a worker's hand again, or at its end."""
         rows = dict(
             self.ask(
-                "SELECT job_id::text, extract(epoch FROM min(at))::float8 FROM chaos.moves "
-                "WHERE job_id = ANY(%s::uuid[]) AND at > to_timestamp(%s) AND old_status <> new_status "
-                "AND new_status IN ('running', 'complete', 'failed', 'cancelled') GROUP BY 1",
-                jobs,
-                since,
+                "SELECT job_id::text, extract(epoch FROM min(at))::float8 "
+                "FROM chaos.moves JOIN unnest(%s::uuid[], %s::bigint[]) AS lost (id, move) ON job_id = id AND n > move "
+                "WHERE old_status <> new_status AND new_status IN ('running', 'complete', 'failed', 'cancelled') "
+                "GROUP BY 1",
+                list(jobs),
+                list(jobs.values()),
             )
         )
         assert set(rows) == set(jobs), f"never taken up again: {set(jobs) - set(rows)}"

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.running import PATIENCE
+
 SOCKET = "barriers.sock"
 REFUSED = "refused"  # transactions that the fence turned away: pid, job, token
 
@@ -76,7 +78,7 @@ class Barriers:
             file.unlink()
             del self._answers[point]
 
-    def wait(self, *, seconds: float = 60) -> Arrival:
+    def wait(self, *, seconds: float = PATIENCE) -> Arrival:
         try:
             return self._arrivals.get(timeout=seconds)
         except queue.Empty:

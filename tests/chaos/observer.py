@@ -84,6 +84,7 @@ class Observer:
         self.broker_idle = self._broker_memory() or 0
         self.broker_peak = 0
         self._seen = 0  # the newest move that was judged
+        self.before = 0  # the newest move before this scenario
         self._strays = 0
         self._connection: psycopg.Connection | None = None
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -97,6 +98,7 @@ class Observer:
         self.violations = []
         self.slowest = 0.0
         self.broker_peak = 0
+        self.before = self._seen
 
     def note(self, what: str, **details: Any) -> None:
         with self._lock:

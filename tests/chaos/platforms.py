@@ -27,7 +27,9 @@ class Platforms:
             current = self._for(one.environment)
             current.begin(seed)
             yield current
-        except BaseException:
+        except BaseException as error:
+            if self._current is not None:
+                error.add_note(self._current[1].standing())  # nothing of it is left in a moment
             self._discard()
             raise
 

@@ -9,7 +9,7 @@ import pytest
 from tests.chaos.platforms import Platforms
 from tests.chaos.scenarios import SCENARIOS
 
-pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
