@@ -36,6 +36,7 @@ from app.repositories.credentials import Credentials
 from app.repositories.depths import Depths
 from app.repositories.differences import Differences
 from app.repositories.domains import Domains
+from app.repositories.history import History
 from app.repositories.idempotency import IdempotencyKeys
 from app.repositories.inventory import Inventory
 from app.repositories.invitations import Invitations, Invited
@@ -82,6 +83,7 @@ class TenantUnit(_Unit):
         self.batches = Batches(session, tenant_id)
         self.depths = Depths(session, tenant_id)
         self.domains = Domains(session, tenant_id)
+        self.history = History(session, tenant_id)
         self.idempotency = IdempotencyKeys(session, tenant_id)
         self.inventory = Inventory(session, tenant_id)
         self.invitations = Invitations(session, tenant_id)

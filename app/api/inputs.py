@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
 from uuid import UUID
@@ -66,6 +67,30 @@ class Line(ma.fields.String):
         if any(char < " " or char == "\x7f" for char in text):
             raise ma.ValidationError("Holds control characters.")
         return text
+
+
+class JobKey(ma.fields.String):
+    """A job's id or number."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return id_in_path(text)
+        except NotFound:
+            return self._otherwise(text)
+
+    def _otherwise(self, _: str) -> Any:
+        raise ma.ValidationError("Neither a job's id nor its number.")
+
+
+class JobOrTime(JobKey):
+    """A job's id or number, or a moment."""
+
+    def _otherwise(self, text: str) -> datetime:
+        try:
+            return ma.fields.AwareDateTime("iso", default_timezone=UTC).deserialize(text)
+        except ma.ValidationError:
+            raise ma.ValidationError("Neither a job's id or number nor a time of RFC 3339.") from None
 
 
 class Domains(ma.fields.Raw):

@@ -332,6 +332,10 @@ class Inventory:
         )
         return self._urls(job.domain_id, standing, limit, cursor)
 
+    def standing(self, domain_id: UUID, *, limit: int, cursor: str | None) -> PageOf[UrlView]:
+        """The inventory as it is now."""
+        return self._urls(domain_id, SitemapUrl.to_scan.is_(None), limit, cursor)
+
     def first_urls(self, domain_id: UUID, limit: int) -> list[str]:
         """Some URLs of the domain's inventory."""
         views = self._urls(domain_id, SitemapUrl.to_scan.is_(None), limit, None)

@@ -12,19 +12,23 @@ from app.api.inputs import moment
 from app.api.paging import page_of
 from app.api.schemas import Schema
 from app.repositories.batches import BatchView
+from app.repositories.history import Difference, Entry
 from app.repositories.inventory import ReadView, UrlView
 from app.repositories.jobs import JobView
 from app.repositories.pages import PageView
 from app.scanning.discovery import bare_host
 from app.scanning.values import ScanOptions
 from app.services.jobs import waiting_on
-from models import Domain
+from models import Domain, SitemapUrl
 from models.states import BatchStatus, JobStatus
 
 BASE: Final = "/api/v2"
 PROGRESS: Final = "from 0 to 1"
 STATS: Final = ("sitemaps", "sitemaps_failed", "urls", "pages", "requests", "bytes", "not_modified")
 EXTRAS: Final = ("images", "videos", "alternates")
+CROSS_HOST: Final = "it lies on another host than the site"
+CHANGES: Final = ("added", "removed", "changed")
+LASTMOD: Final = ("lastmod", "lastmod_precision", "lastmod_raw")
 
 
 def _words(*kinds: type[BatchStatus | JobStatus]) -> ma.validate.OneOf:
@@ -132,9 +136,7 @@ class DomainDetailsShape(DomainShape):
     )
 
 
-class UrlShape(Schema):
-    url = ma.fields.String(required=True)
-    cross_host = ma.fields.Boolean(required=True, metadata={"description": "it lies on another host than the site"})
+class EntryShape(Schema):
     lastmod = moment(allow_none=True)
     changefreq = ma.fields.String(required=True, allow_none=True)
     priority = ma.fields.Float(required=True, allow_none=True)
@@ -143,10 +145,27 @@ class UrlShape(Schema):
     news = ma.fields.Dict(required=True, allow_none=True)
     alternates = ma.fields.List(ma.fields.Dict(), required=True)
     page_type = ma.fields.String(required=True, allow_none=True)
+
+
+class UrlShape(EntryShape):
+    url = ma.fields.String(required=True)
+    cross_host = ma.fields.Boolean(required=True, metadata={"description": CROSS_HOST})
     sitemap_url = ma.fields.String(required=True)
     first_seen_at = moment()
     last_changed_at = moment()
     removed_at = moment(allow_none=True)
+
+
+class ChangeShape(Schema):
+    change = ma.fields.String(required=True, validate=ma.validate.OneOf(CHANGES))
+    url = ma.fields.String(required=True)
+    cross_host = ma.fields.Boolean(required=True, metadata={"description": CROSS_HOST})
+    sitemap_url = ma.fields.String(required=True)
+    differs = ma.fields.List(
+        ma.fields.String(), required=True, metadata={"description": "what of a changed one, as `lastmod`"}
+    )
+    before = ma.fields.Nested(EntryShape, required=True, allow_none=True)
+    after = ma.fields.Nested(EntryShape, required=True, allow_none=True)
 
 
 class Trouble(Schema):
@@ -252,6 +271,7 @@ def batch(view: BatchView) -> dict[str, Any]:
 def domain(row: Domain) -> dict[str, Any]:
     path = f"{BASE}/domains/{row.id}"
     links = {"self": path, "named": f"{BASE}/domains/{quote(domain_name(row), safe=':')}"}
+    links |= {name: f"{path}/{name}" for name in ("urls", "changes")}
     if row.last_job_id is not None:
         links["last_job"] = f"{BASE}/jobs/{row.last_job_id}"
     return {
@@ -274,21 +294,52 @@ def domain(row: Domain) -> dict[str, Any]:
 
 def url(view: UrlView) -> dict[str, Any]:
     row = view.row
-    extras = row.extras or {}
     return {
         "url": row.url,
-        "cross_host": bare_host(row.url) != bare_host(f"//{view.host}"),
+        "cross_host": _is_cross_host(row.url, view.host),
+        **_entry(row),
+        "sitemap_url": view.sitemap_url,
+        "first_seen_at": row.first_seen_at,
+        "last_changed_at": row.changed_at,
+        "removed_at": row.removed_at,
+    }
+
+
+def change(one: Difference) -> dict[str, Any]:
+    return {
+        "change": one.change,
+        "url": one.url,
+        "cross_host": _is_cross_host(one.url, one.host),
+        "sitemap_url": one.sitemap_url,
+        "differs": _differing(one.before, one.after) if one.before and one.after else [],
+        "before": one.before and _entry(one.before),
+        "after": one.after and _entry(one.after),
+    }
+
+
+def _entry(row: SitemapUrl | Entry) -> dict[str, Any]:
+    extras = row.extras or {}
+    return {
         "lastmod": row.lastmod,
         "changefreq": row.changefreq,
         "priority": None if row.priority is None else round(row.priority, 4),
         **{name: extras.get(name) or [] for name in EXTRAS},
         "news": extras.get("news"),
         "page_type": row.page_type,
-        "sitemap_url": view.sitemap_url,
-        "first_seen_at": row.first_seen_at,
-        "last_changed_at": row.changed_at,
-        "removed_at": row.removed_at,
     }
+
+
+def _differing(before: Entry, after: Entry) -> list[str]:
+    old, new = (
+        {**one._asdict(), **(one.extras or {}), "lastmod": [getattr(one, name) for name in LASTMOD]}
+        for one in (before, after)
+    )
+    names = (old | new).keys() - {"extras", *LASTMOD[1:]}
+    return sorted(name for name in names if old.get(name) != new.get(name))
+
+
+def _is_cross_host(address: str, host: str) -> bool:
+    return bare_host(address) != bare_host(f"//{host}")
 
 
 def sitemap(view: ReadView) -> dict[str, Any]:
