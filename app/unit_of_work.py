@@ -45,6 +45,7 @@ from app.repositories.members import Members, Memberships
 from app.repositories.pages import Pages
 from app.repositories.people import People
 from app.repositories.queue import Queue
+from app.repositories.reads import Reads
 from app.repositories.roles import Roles
 from app.repositories.sessions import Sessions
 from app.repositories.tenants import Tenants
@@ -91,6 +92,7 @@ class TenantUnit(_Unit):
         self.members = Members(session, tenant_id)
         self.memberships = Memberships(session, tenant_id)
         self.pages = Pages(session, tenant_id)
+        self.reads = Reads(session, tenant_id)
         self.tenants = Tenants(session, tenant_id)
         self.roles = Roles(session, tenant_id)
         self.sessions = Sessions(session, tenant_id)

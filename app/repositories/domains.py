@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -9,8 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.repositories import direct
 from app.repositories.keyset import PageOf, decode, page
 from models import Domain
+
+_SET_DETAILS = direct.statement(
+    "UPDATE domains SET details = CAST(:details AS jsonb) WHERE tenant_id = :tenant AND id = :domain"
+)
 
 
 class Domains:
@@ -55,7 +61,8 @@ class Domains:
         self._change(domain_id, scheme=scheme)
 
     def set_details(self, domain_id: UUID, details: dict[str, Any]) -> None:
-        self._change(domain_id, details=details)
+        values = {"tenant": self._tenant_id, "domain": domain_id, "details": json.dumps(details)}
+        direct.run(self._session, _SET_DETAILS, values)
 
     def _mine(self) -> sa.Select[Domain]:
         return sa.select(Domain).where(Domain.tenant_id == self._tenant_id).execution_options(populate_existing=True)

@@ -8,14 +8,13 @@ changed, and (only after a complete read) closes what is gone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.repositories import bulk, direct
@@ -137,14 +136,26 @@ _UNLISTED = sa.text("""
 _HOLD_FILE = direct.statement("""
     SELECT id FROM sitemap_files WHERE tenant_id = :tenant AND domain_id = :domain AND url_hash = :key FOR UPDATE""")
 
-_FILES = direct.statement("""
-    SELECT url_hash, id FROM sitemap_files
-    WHERE tenant_id = :tenant AND domain_id = :domain AND url_hash = ANY(CAST(:keys AS uuid[]))""")
-
-_ADD_FILES = direct.statement("""
-    INSERT INTO sitemap_files (tenant_id, domain_id, url_hash, url)
-    SELECT :tenant, :domain, * FROM unnest(CAST(:keys AS uuid[]), CAST(:urls AS text[]))
+_ADD_FILE = direct.statement("""
+    INSERT INTO sitemap_files (tenant_id, domain_id, url_hash, url) VALUES (:tenant, :domain, :key, :url)
     ON CONFLICT (tenant_id, domain_id, url_hash) DO NOTHING""")
+
+_STORED = direct.statement("""
+    SELECT url, kind, etag, last_modified, content_hash, url_count, children FROM sitemap_files
+    WHERE tenant_id = :tenant AND domain_id = :domain AND last_scan IS NOT NULL AND kind IS NOT NULL
+      AND removed_at IS NULL""")
+
+
+class Stored(NamedTuple):
+    """A file of which an earlier scan knows what stands in it."""
+
+    url: str
+    kind: str
+    etag: str | None
+    last_modified: str | None
+    content_hash: bytes | None
+    url_count: int
+    children: list[str] | None
 
 
 class Inventory:
@@ -159,57 +170,18 @@ class Inventory:
         key = {"tenant": self._tenant_id, "domain": domain_id, "key": url_key(url)}
         found = direct.run(self._session, _HOLD_FILE, key).fetchone()
         if found is None:
-            self._add_files(domain_id, {key["key"]: url})
+            direct.run(self._session, _ADD_FILE, {**key, "url": url})
             found = direct.run(self._session, _HOLD_FILE, key).fetchone()
         if found is None:
             raise LookupError(url)
         return int(found[0])
 
-    def ensure_files(self, domain_id: UUID, urls: Sequence[str]) -> dict[str, int]:
-        """The ids of many files at once, by URL. Most are known: a child's parent, an index read before."""
-        hashes = {url_key(url): url for url in urls}
-        known = self._files(domain_id, list(hashes))
-        new = {key: hashes[key] for key in sorted(hashes.keys() - known.keys())}
-        if new:
-            self._add_files(domain_id, new)
-            known |= self._files(domain_id, list(new))
-        return {hashes[key]: number for key, number in known.items()}
-
-    def _files(self, domain_id: UUID, keys: list[UUID]) -> dict[UUID, int]:
-        if not keys:
-            return {}
-        values = {"tenant": self._tenant_id, "domain": domain_id, "keys": keys}
-        return dict(direct.run(self._session, _FILES, values).fetchall())
-
-    def _add_files(self, domain_id: UUID, new: dict[UUID, str]) -> None:
-        keys = list(new)
-        for start in range(0, len(keys), 1_000):
-            some = keys[start : start + 1_000]
-            values = {"tenant": self._tenant_id, "domain": domain_id, "keys": some, "urls": [new[key] for key in some]}
-            direct.run(self._session, _ADD_FILES, values)
-
-    def file(self, domain_id: UUID, url: str) -> SitemapFile | None:
-        return self._session.scalars(
-            sa.select(SitemapFile).where(
-                SitemapFile.tenant_id == self._tenant_id,
-                SitemapFile.domain_id == domain_id,
-                SitemapFile.url_hash == url_key(url),
-            )
-        ).one_or_none()
-
-    def stored_files(self, domain_id: UUID) -> Sequence[SitemapFile]:
+    def stored_files(self, domain_id: UUID) -> list[Stored]:
         """Every file of the domain that an earlier scan read and that still stands."""
-        return self._session.scalars(
-            sa.select(SitemapFile).where(
-                SitemapFile.tenant_id == self._tenant_id,
-                SitemapFile.domain_id == domain_id,
-                SitemapFile.last_scan.is_not(None),
-                SitemapFile.kind.is_not(None),
-                SitemapFile.removed_at.is_(None),
-            )
-        ).all()
+        values = {"tenant": self._tenant_id, "domain": domain_id}
+        return [Stored(*row) for row in direct.run(self._session, _STORED, values)]
 
-    def update_file(self, file_id: int, **values: Any) -> None:
+    def _update_file(self, file_id: int, **values: Any) -> None:
         self._session.execute(
             sa.update(SitemapFile)
             .where(SitemapFile.tenant_id == self._tenant_id, SitemapFile.id == file_id)
@@ -224,7 +196,7 @@ class Inventory:
         if gone_before is not None and gone_before < scan_no:
             self._retire(file_id, scan_no)
         else:
-            self.update_file(file_id, gone_scan=scan_no)
+            self._update_file(file_id, gone_scan=scan_no)
 
     def retire_unlisted(self, domain_id: UUID, job_id: UUID, scan_no: int) -> int:
         """Remove the URLs of files that a parent, read completely by this job, no longer lists."""
@@ -236,31 +208,11 @@ class Inventory:
 
     def _retire(self, file_id: int, scan_no: int) -> None:
         self.remove_urls(file_id, scan_no)
-        self.update_file(
+        self._update_file(
             file_id, removed_at=sa.func.now(), url_count=0, etag=None, last_modified=None, content_hash=None
         )
 
     # Reads
-
-    def expect(self, job_id: UUID, rows: Sequence[dict[str, Any]]) -> None:
-        """Write down files a job has yet to fetch; what it has met already stays as it is."""
-        for start in range(0, len(rows), 1_000):
-            values = [
-                {"tenant_id": self._tenant_id, "job_id": job_id, "status": "pending", **row}
-                for row in rows[start : start + 1_000]
-            ]
-            self._session.execute(insert(SitemapRead).values(values).on_conflict_do_nothing())
-
-    def record(self, job_id: UUID, file_id: int, **values: Any) -> None:
-        """What a job met at a file."""
-        row = {"tenant_id": self._tenant_id, "job_id": job_id, "file_id": file_id, **values}
-        self._session.execute(
-            insert(SitemapRead)
-            .values(read_at=sa.func.now(), **row)
-            .on_conflict_do_update(
-                index_elements=["tenant_id", "job_id", "file_id"], set_={**values, "read_at": sa.func.now()}
-            )
-        )
 
     def reads(self, job_id: UUID, *, limit: int, cursor: str | None) -> PageOf[ReadView]:
         """The tree a job met, in the order of first discovery."""
@@ -292,30 +244,18 @@ class Inventory:
         direct.take_time(self._session)
         bulk.stage(self._session, _STAGE, "staged_urls", UrlRow._fields, rows)
 
-    def land(
-        self, file_id: int, scan_no: int, rows: Iterable[UrlRow] | None = None, *, complete: bool | None
-    ) -> Landed:
+    def land(self, file_id: int, scan_no: int, rows: Iterable[UrlRow] | None = None, *, complete: bool) -> Landed:
         """Land what a file lists, staged before or given as `rows`. The file's row must be held.
 
-        `complete` None means: not known before the rows were consumed; then call `remove_missing` afterwards.
+        Those it does not list are removed only if it was read to its end: `complete`.
         """
         if rows is not None:
             self.stage(rows)
         values = {"tenant": self._tenant_id, "file": file_id, "scan": scan_no}
         if not self._has_urls(file_id):
             return Landed(bulk.affected(self._session, sa.text(_LAND_FIRST), values), 0, 0)
-        row = self._session.execute(sa.text(_LAND_AGAIN), {**values, "complete": bool(complete)}).one()
+        row = self._session.execute(sa.text(_LAND_AGAIN), {**values, "complete": complete}).one()
         return Landed(int(row[0]) - int(row[1]), int(row[1]), int(row[2]))
-
-    def remove_missing(self, file_id: int, scan_no: int) -> int:
-        """After `land` of a document that proved complete: close what it no longer lists."""
-        return bulk.affected(
-            self._session,
-            sa.text(
-                _REMOVE_ALL + " AND NOT EXISTS (SELECT FROM staged_urls s WHERE s.url_hash = sitemap_urls.url_hash)"
-            ),
-            {"tenant": self._tenant_id, "file": file_id, "scan": scan_no},
-        )
 
     def remove_urls(self, file_id: int, scan_no: int) -> int:
         return bulk.affected(

@@ -19,7 +19,7 @@ from models import BatchJob, Domain, Job, Tenant
 from models.states import OPEN_JOBS, QUARANTINE_AFTER, BatchStatus, JobStatus
 
 _NOW = sa.func.now()
-_NOT_OURS = "this attempt no longer owns its job"
+NOT_OURS = "this attempt no longer owns its job"
 BUSY_PAUSE = 2.0  # seconds until a job whose domain is being scanned asks again
 
 # One statement: the claim, the number of its scan (a new one at the first attempt, or when another job has scanned the
@@ -46,7 +46,9 @@ _CLAIM = direct.statement(f"""
     FROM due JOIN domains d ON d.tenant_id = :tenant AND d.id = due.domain_id
     WHERE jobs.tenant_id = :tenant AND jobs.id = due.id
     RETURNING jobs.domain_id, jobs.attempt, jobs.scan_no, due.scan_no IS NULL AS fresh, jobs.scheme, d.host, d.path,
-              d.scheme AS learnt_scheme, d.url_count, due.options, jobs.stats, jobs.checkpoint, jobs.spent_seconds""")
+              d.scheme AS learnt_scheme, d.url_count, due.options, jobs.stats, jobs.checkpoint, jobs.spent_seconds,
+              EXISTS (SELECT FROM jobs last WHERE last.tenant_id = :tenant AND last.id = d.last_job_id
+                      AND last.scan_no = jobs.scan_no - 1 AND last.outcome IN ('sitemaps_found', 'unchanged'))""")
 
 # A message that nobody will act on (its batch is paused, its tenant suspended, its domain busy, its worker about to
 # end) gives its place in the window to others.
@@ -76,20 +78,28 @@ _CHECKPOINT = direct.statement(f"""
 # The last of an attempt that ends well, in one statement: under its token it ends the job, forgets the files it knew of
 # and by its limits never asked for, and writes down what its domain has now; under any other it touches nothing.
 # Nobody else writes what it counts, so that its snapshot may be older than the row's lock does no harm.
-_COMPLETE = direct.statement("""
+_READ = """(SELECT count(*) FROM sitemap_reads WHERE tenant_id = :tenant AND job_id = :job
+            AND status IN ('read', 'partial', 'unchanged'))"""
+_COUNTED = f"""
     WITH lists AS (
         SELECT f.id, (SELECT count(*) FROM sitemap_urls u
                       WHERE u.tenant_id = :tenant AND u.file_id = f.id AND u.to_scan IS NULL) AS n
         FROM jobs j JOIN sitemap_files f ON f.tenant_id = :tenant AND f.domain_id = j.domain_id
         WHERE j.tenant_id = :tenant AND j.id = :job
     ), found AS MATERIALIZED (
-        SELECT (SELECT count(*) FROM sitemap_reads WHERE tenant_id = :tenant AND job_id = :job
-                AND status IN ('read', 'partial', 'unchanged')) AS sitemaps,
+        SELECT {_READ} AS sitemaps,
                CASE WHEN count(*) FILTER (WHERE n > 0) <= 1 THEN coalesce(sum(n), 0)
                     ELSE (SELECT count(DISTINCT u.url_hash) FROM lists JOIN sitemap_urls u
                           ON u.tenant_id = :tenant AND u.file_id = lists.id AND u.to_scan IS NULL) END AS urls
         FROM lists
-    ), ended AS (
+    )"""
+_KEPT = f"""
+    WITH found AS MATERIALIZED (
+        SELECT {_READ} AS sitemaps, d.url_count AS urls
+        FROM jobs j JOIN domains d ON d.tenant_id = :tenant AND d.id = j.domain_id
+        WHERE j.tenant_id = :tenant AND j.id = :job
+    )"""
+_END = """, ended AS (
         UPDATE jobs SET status = 'complete', outcome = :outcome, progress = 100, finished_at = now(),
                         waiting_on = NULL, error_code = NULL, error_detail = NULL, error_retryable = NULL,
                         lease_token = NULL, lease_until = NULL, updated_at = now(),
@@ -103,7 +113,8 @@ _COMPLETE = direct.statement("""
     )
     UPDATE domains d SET last_job_id = ended.id, last_outcome = :outcome, last_scanned_at = now(),
                          sitemap_count = found.sitemaps, url_count = found.urls, scheme = coalesce(:scheme, d.scheme)
-    FROM ended, found WHERE d.tenant_id = :tenant AND d.id = ended.domain_id""")
+    FROM ended, found WHERE d.tenant_id = :tenant AND d.id = ended.domain_id"""
+_COMPLETE, _COMPLETE_AS_BEFORE = direct.statement(_COUNTED + _END), direct.statement(_KEPT + _END)
 _FAIL = direct.statement(
     f"UPDATE jobs SET status = 'failed', finished_at = now(), waiting_on = NULL, {_ERROR}, {_OVER} {_HELD}"
 )
@@ -152,6 +163,7 @@ class Claimed(NamedTuple):
     stats: dict[str, Any] | None
     checkpoint: dict[str, Any] | None
     spent_seconds: float
+    follows: bool  # the scan before this one read the domain's whole tree and ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +309,7 @@ class Jobs:
         """
         row = direct.run(self._session, _HOLD, {"tenant": self._tenant_id, "job": job_id, "token": token}).fetchone()
         if row is None:
-            raise Aborted(_NOT_OURS)
+            raise Aborted(NOT_OURS)
         return Held(*row)
 
     def checkpoint(self, job: Held, *, percent: int, stats: Stats, lease: float) -> None:
@@ -305,16 +317,26 @@ class Jobs:
         self._move(job, _CHECKPOINT, progress=min(percent, 99), stats=json.dumps(stats), lease=lease)
 
     def complete(
-        self, job_id: UUID, token: UUID, *, outcome: str, scheme: str | None, stats: Stats, spent: float
+        self,
+        job_id: UUID,
+        token: UUID,
+        *,
+        outcome: str,
+        scheme: str | None,
+        stats: Stats,
+        spent: float,
+        as_before: bool = False,
     ) -> None:
         """End the running job well, if this attempt still owns it; `scheme` is where the site answered, if it did.
+
+        `as_before`: the domain's URLs are those that were counted when its last scan ended.
 
         :raises Aborted: another attempt does, or the job has ended
         """
         values = {"job": job_id, "token": token, "outcome": outcome, "scheme": scheme, "spent": spent}
         told = {"tenant": self._tenant_id, "stats": json.dumps(stats), **values}
-        if not direct.run(self._session, _COMPLETE, told).rowcount:
-            raise Aborted(_NOT_OURS)
+        if not direct.run(self._session, _COMPLETE_AS_BEFORE if as_before else _COMPLETE, told).rowcount:
+            raise Aborted(NOT_OURS)
 
     def fail(self, job: Held, error: JobError, *, stats: Stats, spent: float) -> None:
         self._move(job, _FAIL, **error._asdict(), stats=json.dumps(stats), spent=spent)

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.errors import Aborted
+from app.repositories import direct
 from app.repositories.hashes import url_key
+from app.repositories.jobs import NOT_OURS
 from app.repositories.keyset import PageOf, decode, page
 from models import Page, PageRead
+
+_HELD = """
+    WITH held AS MATERIALIZED (
+        SELECT id, domain_id FROM jobs WHERE tenant_id = :tenant AND id = :job AND lease_token = :token FOR UPDATE
+    ), kept AS ("""
+_READ = """
+        RETURNING id
+    )
+    INSERT INTO page_reads (tenant_id, job_id, page_id, is_home, final_url, http_status, partial, error_code,
+                            error_detail)
+    SELECT :tenant, :job, id, :is_home, :final_url, :http_status, :partial, :error_code, :error_detail FROM kept
+    ON CONFLICT (tenant_id, job_id, page_id) DO UPDATE
+    SET is_home = excluded.is_home, final_url = excluded.final_url, http_status = excluded.http_status,
+        partial = excluded.partial, error_code = excluded.error_code, error_detail = excluded.error_detail,
+        read_at = now()"""
+_RECORD = direct.statement(f"""{_HELD}
+        INSERT INTO pages (tenant_id, domain_id, url_hash, url, title, description, language, page_type, details,
+                           read_at)
+        SELECT :tenant, domain_id, :key, :url, :title, :description, :language, :page_type, CAST(:details AS jsonb),
+               now()
+        FROM held
+        ON CONFLICT (tenant_id, domain_id, url_hash) DO UPDATE
+        SET url = excluded.url, title = excluded.title, description = excluded.description, read_at = now(),
+            language = excluded.language, page_type = excluded.page_type, details = excluded.details{_READ}""")
+_MISSED = direct.statement(f"""{_HELD}
+        INSERT INTO pages (tenant_id, domain_id, url_hash, url) SELECT :tenant, domain_id, :key, :url FROM held
+        ON CONFLICT (tenant_id, domain_id, url_hash) DO UPDATE SET url = excluded.url{_READ}""")
 
 
 class PageView(NamedTuple):
@@ -25,26 +55,17 @@ class Pages:
         self._tenant_id = tenant_id
 
     def record(
-        self, *, job_id: UUID, domain_id: UUID, url: str, values: dict[str, Any] | None, read: dict[str, Any]
+        self, job_id: UUID, token: UUID, *, url: str, values: dict[str, Any] | None, read: dict[str, Any]
     ) -> None:
-        """Keep what was read of a page (`values` None: nothing could be read, the older metadata stays)."""
-        row: dict[str, Any] = {
-            "tenant_id": self._tenant_id, "domain_id": domain_id, "url_hash": url_key(url), "url": url,
-        }  # fmt: skip
-        kept = {} if values is None else {**values, "read_at": sa.func.now()}
-        page_id = self._session.scalar(
-            insert(Page)
-            .values(**row, **kept)
-            .on_conflict_do_update(index_elements=["tenant_id", "domain_id", "url_hash"], set_={"url": url, **kept})
-            .returning(Page.id)
-        )
-        self._session.execute(
-            insert(PageRead)
-            .values(tenant_id=self._tenant_id, job_id=job_id, page_id=page_id, **read)
-            .on_conflict_do_update(
-                index_elements=["tenant_id", "job_id", "page_id"], set_={**read, "read_at": sa.func.now()}
-            )
-        )
+        """Keep what was read of a page (`values` None: nothing could be read, the older metadata stays).
+
+        :raises Aborted: another attempt owns the job, or it has ended
+        """
+        told = {"tenant": self._tenant_id, "job": job_id, "token": token, "key": url_key(url), "url": url, **read}
+        if values is not None:
+            told |= {**values, "details": json.dumps(values["details"])}
+        if not direct.run(self._session, _MISSED if values is None else _RECORD, told).rowcount:
+            raise Aborted(NOT_OURS)
 
     def of_job(self, job_id: UUID, *, limit: int, cursor: str | None) -> PageOf[PageView]:
         """In the order they were first met, the home page first."""

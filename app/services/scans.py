@@ -1,7 +1,8 @@
 """One running attempt of one job: claim it, write down what the scan finds, end it.
 
 Every write is fenced by the attempt's token and short; no transaction is open while the scan fetches. After each
-sitemap file the job has a checkpoint: the next attempt goes on from there.
+sitemap file that was read the job has a checkpoint: the next attempt goes on from there. What costs a host next to
+nothing to be asked again, unchanged files and pages, is written with what comes next, or after a moment.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import chain
 from typing import Any, cast
 from uuid import UUID, uuid4
 
 from app import points
 from app.errors import Conflict, ScanFailed
 from app.repositories.hashes import url_key
-from app.repositories.inventory import UrlRow, extras_json
+from app.repositories.inventory import Stored, UrlRow, extras_json
 from app.repositories.jobs import Claimed, Held, JobError
+from app.repositories.reads import Expected, Read
 from app.scanning import page_types
 from app.scanning.urls import site as parse_site
 from app.scanning.values import (
@@ -46,6 +49,8 @@ from app.services.quotas import UNLIMITED, Allowance
 from app.unit_of_work import Database, TenantUnit
 
 LONGEST_RETRY = 3_600.0
+WAIT_SECONDS = 5.0  # that what may be asked for again waits to be written, and how much of it does
+WAITING_AT_MOST = 200
 CHECK_EVERY = 1_000  # rows
 PAGE_COLUMNS = ("title", "description", "language", "page_type")
 PAGE_READ_FIELDS = ("url", "final_url", "http_status", "partial", "problem", "links", *PAGE_COLUMNS)
@@ -66,6 +71,7 @@ class Assignment:
     limits: Limits
     resume: Resume
     seconds_left: float
+    follows: bool = False  # the scan before this one read the whole tree and ended
 
 
 def claim(
@@ -124,6 +130,7 @@ def _assignment(uow: TenantUnit, job_id: UUID, token: UUID, claimed: Claimed, al
         limits=Limits(urls=allowance.room(claimed.kept_urls)),
         resume=Resume() if claimed.fresh else _resume(uow, job_id, claimed),
         seconds_left=options.timeout_seconds - claimed.spent_seconds,
+        follows=claimed.follows,
     )
 
 
@@ -188,7 +195,7 @@ class StoredInventory:
             return uow.inventory.first_urls(self._assignment.domain_id, limit)
 
 
-def _stored(file: Any) -> StoredFile:
+def _stored(file: Stored) -> StoredFile:
     return StoredFile(
         url=file.url,
         kind=cast("DocumentKind", file.kind),
@@ -201,7 +208,7 @@ def _stored(file: Any) -> StoredFile:
 
 
 class Recorder:
-    """Writes a scan's events down, one fenced transaction each. `check` is asked between the rows of a file.
+    """Writes a scan's events down, in fenced transactions. `check` is asked between the rows of a file.
 
     Time spent counts from when this is made: in all attempts, for the job's own limit.
     """
@@ -220,7 +227,9 @@ class Recorder:
         self._lease = lease
         self._check = check
         self._clock = clock
-        self._claimed = clock()
+        self._claimed = self._written = clock()
+        self._unchanged: list[SitemapRead] = []
+        self._pages: list[PageRead] = []
         self._interrupted: Interrupted | None = None
         self._scheme: str | None = None
         self.stats = assignment.resume.stats
@@ -231,11 +240,12 @@ class Recorder:
             case RobotsRead():
                 self._scheme = event.scheme
             case SitemapRead():
+                self.stats = event.stats
                 self._sitemap(event)
-                self.stats = event.stats
             case PageRead():
-                self._page(event)
                 self.stats = event.stats
+                self._pages.append(event)
+                self._write_soon()
             case Interrupted():
                 self._interrupted = event
                 self.stats = event.stats
@@ -254,6 +264,7 @@ class Recorder:
     def fail(self, failure: ScanFailed, *, max_attempts: int, base_seconds: float) -> bool:
         """End the job, or put it back for another attempt after a pause; True if there will be one."""
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
+            self._catch_up(uow)
             job = self._hold(uow)
             told, spent = asdict(self.stats), self._spent()
             error = JobError(failure.code, failure.detail, failure.retryable)
@@ -272,6 +283,7 @@ class Recorder:
         A pause that its host asks for (any with a reason) counts as spent.
         """
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
+            self._catch_up(uow)
             job = self._hold(uow)
             self._learn_scheme(uow)
             uow.jobs.put_back(
@@ -297,100 +309,108 @@ class Recorder:
             uow.domains.learn_scheme(self._assignment.domain_id, self._scheme)
 
     def _sitemap(self, event: SitemapRead) -> None:
-        file = event.file
+        if event.file.status == "unchanged":
+            self._unchanged.append(event)
+            self._write_soon()
+            return
         with self._database.for_tenant(self._assignment.tenant_id) as uow:
-            rows = _Rows(event.entries, self._check)
-            lands = file.status in ("pending", "read", "partial")
-            if lands:
-                uow.inventory.stage(rows)  # parses: the job's row is free for heartbeats and cancellation meanwhile
-            rows.drain()
-            job = self._hold(uow)
-            file_id = uow.inventory.ensure_file(self._assignment.domain_id, file.url)
-            if lands:
-                uow.inventory.land(file_id, self._assignment.scan_no, complete=None)
-            self._settle_file(uow, file_id, file, landed=rows.count > 0)
-            self._record(uow, file_id, file)
-            uow.jobs.checkpoint(job, percent=percent(event), stats=asdict(event.stats), lease=self._lease)
-            points.reached("landed", job.id)
-            uow.commit()
+            self._read(uow, event)
+            self._commit(uow)
 
-    def _settle_file(self, uow: TenantUnit, file_id: int, file: SitemapFile, *, landed: bool) -> None:
-        """What the file's own row keeps. Only a complete read removes URLs, or 404 and 410 on two scans."""
-        scan_no = self._assignment.scan_no
-        if file.status == "unchanged":
-            uow.inventory.update_file(file_id, last_scan=scan_no, gone_scan=None, removed_at=None)
-        elif file.status in ("read", "partial"):
-            if file.complete and landed:
-                uow.inventory.remove_missing(file_id, scan_no)
-            elif file.complete:
-                uow.inventory.remove_urls(file_id, scan_no)
-            uow.inventory.update_file(file_id, **_file_values(file, scan_no))
+    def _write_soon(self) -> None:
+        waiting = len(self._unchanged) + len(self._pages)
+        if waiting >= WAITING_AT_MOST or self._clock() - self._written >= WAIT_SECONDS:
+            with self._database.for_tenant(self._assignment.tenant_id) as uow:
+                self._catch_up(uow)
+                self._commit(uow)
+
+    def _commit(self, uow: TenantUnit) -> None:
+        uow.commit()
+        self._written = self._clock()
+
+    def _catch_up(self, uow: TenantUnit) -> None:
+        """Write what waits. Should that fail, it is not tried again: the next attempt asks for it once more."""
+        unchanged, self._unchanged = self._unchanged, []
+        if unchanged:
+            self._record(uow, unchanged, self._hold_files(uow, unchanged))
+        pages, self._pages = self._pages, []
+        for event in pages:
+            self._page(uow, event)
+
+    def _read(self, uow: TenantUnit, event: SitemapRead) -> None:
+        """A file that was read, or could not be."""
+        file, scan_no = event.file, self._assignment.scan_no
+        landing = self._stage(uow, event)
+        events, self._unchanged = [*self._unchanged, event], []
+        files = self._hold_files(uow, events, landing=file.url)
+        if landing:
+            uow.inventory.land(files[file.url], scan_no, complete=file.complete)
+        elif file.status == "read" and file.complete:
+            uow.inventory.remove_urls(files[file.url], scan_no)
         elif file.status == "gone":
-            uow.inventory.met_gone(file_id, scan_no)
+            uow.inventory.met_gone(files[file.url], scan_no)
+        self._record(uow, events, files)
+        points.reached("landed", self._assignment.job_id)
 
-    def _record(self, uow: TenantUnit, file_id: int, file: SitemapFile) -> None:
-        """What this job met at the file, and which files it has yet to fetch because of it."""
-        urls = [child.url for child in file.children]
-        if file.status == "unchanged" and not urls:
-            stored = uow.inventory.file(self._assignment.domain_id, file.url)
-            urls = list(stored.children or ()) if stored else []
-        known = uow.inventory.ensure_files(self._assignment.domain_id, [*urls, file.parent] if file.parent else urls)
-        problem = file.problem
-        uow.inventory.record(
+    def _stage(self, uow: TenantUnit, event: SitemapRead) -> bool:
+        """Parse the file: the job's row is free for heartbeats and cancellation meanwhile. False: no URL is in it."""
+        rows = _Rows(event.entries, self._check)
+        lands = event.file.status in ("pending", "read", "partial")
+        first = next(source := iter(rows), None) if lands else None
+        if first is not None:
+            uow.inventory.stage(chain((first,), source))
+        rows.drain()
+        return first is not None
+
+    def _hold_files(
+        self, uow: TenantUnit, events: Sequence[SitemapRead], *, landing: str | None = None
+    ) -> dict[str, int]:
+        """Hold the job; the ids of these files, of their parents and of those that they name, by URL."""
+        urls = [url for event in events for url in _named(event.file)]
+        return uow.reads.hold(self._assignment.job_id, self._assignment.token, urls, landing=landing)
+
+    def _record(self, uow: TenantUnit, events: Sequence[SitemapRead], files: dict[str, int]) -> None:
+        """What this job met at files, and which it has yet to fetch because of them."""
+        deepest = self._assignment.options.max_depth
+        met = {event.file.url: _met(event.file, files) for event in events}
+        uow.reads.record(
             self._assignment.job_id,
-            file_id,
-            parent_id=known.get(file.parent or ""),
-            discovered_by=file.discovered_by,
-            depth=file.depth,
-            status="failed" if file.status == "pending" else file.status,
-            kind=file.kind,
-            http_status=file.http_status,
-            size=file.bytes,
-            url_count=file.url_count,
-            rejected=file.rejected or None,
-            error_code=problem.code if problem else None,
-            error_detail=problem.detail if problem else None,
-            error_line=problem.line if problem else None,
-            etag=file.etag,
-            content_hash=file.content_hash,
+            self._assignment.token,
+            list(met.values()),
+            [one for event in events if event.file.depth < deepest for one in _expected(event.file, files)],
+            scan_no=self._assignment.scan_no,
+            percent=percent(events[-1]),
+            stats=asdict(self.stats),
+            lease=self._lease,
         )
-        if file.depth < self._assignment.options.max_depth:
-            uow.inventory.expect(
-                self._assignment.job_id,
-                [
-                    {"file_id": known[url], "parent_id": file_id, "discovered_by": "index", "depth": file.depth + 1}
-                    for url in dict.fromkeys(urls)
-                    if url in known
-                ],
-            )
 
-    def _page(self, event: PageRead) -> None:
+    def _page(self, uow: TenantUnit, event: PageRead) -> None:
         page = event.page
         readable = page.problem is None or page.partial
-        with self._database.for_tenant(self._assignment.tenant_id) as uow:
-            self._hold(uow)
-            uow.pages.record(
-                job_id=self._assignment.job_id,
-                domain_id=self._assignment.domain_id,
-                url=page.url,
-                values=page_values(page) if readable else None,
-                read={
-                    "is_home": event.is_home,
-                    "final_url": page.final_url,
-                    "http_status": page.http_status,
-                    "partial": page.partial,
-                    "error_code": page.problem.code if page.problem else None,
-                    "error_detail": page.problem.detail if page.problem else None,
-                },
-            )
-            if event.is_home and readable:
-                uow.domains.set_details(self._assignment.domain_id, domain_details(page))
-            uow.commit()
+        uow.pages.record(
+            self._assignment.job_id,
+            self._assignment.token,
+            url=page.url,
+            values=page_values(page) if readable else None,
+            read={
+                "is_home": event.is_home,
+                "final_url": page.final_url,
+                "http_status": page.http_status,
+                "partial": page.partial,
+                "error_code": page.problem.code if page.problem else None,
+                "error_detail": page.problem.detail if page.problem else None,
+            },
+        )
+        if event.is_home and readable:
+            uow.domains.set_details(self._assignment.domain_id, domain_details(page))
 
     def _finished(self, event: ScanFinished) -> None:
         mine = self._assignment
+        as_before = event.outcome == "unchanged" and mine.follows
+        is_first = mine.scan_no == 1 and not mine.resume.done
         with self._database.for_tenant(mine.tenant_id) as uow:
-            if event.outcome in ("sitemaps_found", "unchanged"):
+            self._catch_up(uow)
+            if event.outcome in ("sitemaps_found", "unchanged") and not as_before and not is_first:
                 self._hold(uow)
                 uow.inventory.retire_unlisted(mine.domain_id, mine.job_id, mine.scan_no)
             uow.jobs.complete(
@@ -400,10 +420,44 @@ class Recorder:
                 scheme=self._scheme,
                 stats=asdict(event.stats),
                 spent=self._spent(),
+                as_before=as_before,
             )
             points.reached("finishing", mine.job_id)
             uow.commit()
         points.reached("finished", mine.job_id)
+
+
+def _named(file: SitemapFile) -> list[str]:
+    named = [file.url, *(child.url for child in file.children)]
+    return [*named, file.parent] if file.parent else named
+
+
+def _met(file: SitemapFile, files: dict[str, int]) -> Read:
+    problem = file.problem
+    return Read(
+        file_id=files[file.url],
+        parent_id=files[file.parent] if file.parent else None,
+        discovered_by=file.discovered_by,
+        depth=file.depth,
+        status="failed" if file.status == "pending" else file.status,
+        kind=file.kind,
+        http_status=file.http_status,
+        size=file.bytes,
+        url_count=file.url_count,
+        rejected=file.rejected or None,
+        error_code=problem.code if problem else None,
+        error_detail=problem.detail if problem else None,
+        error_line=problem.line if problem else None,
+        etag=file.etag,
+        last_modified=file.last_modified,
+        content_hash=file.content_hash,
+        children=[child.url for child in file.children] or None,
+        whole=file.complete,
+    )
+
+
+def _expected(file: SitemapFile, files: dict[str, int]) -> Iterator[Expected]:
+    return (Expected(files[child.url], files[file.url], file.depth + 1) for child in file.children)
 
 
 class _Rows:
@@ -495,20 +549,4 @@ def _checkpoint(interrupted: Interrupted | None) -> dict[str, Any] | None:
         "missed": sorted(interrupted.missed),
         "pending": [asdict(c) for c in interrupted.pending],
         "home": asdict(interrupted.home) if interrupted.home else None,
-    }
-
-
-def _file_values(file: SitemapFile, scan_no: int) -> dict[str, Any]:
-    """A partial read keeps no validators: the next scan must read the file again."""
-    whole = file.complete
-    return {
-        "kind": file.kind,
-        "etag": file.etag if whole else None,
-        "last_modified": file.last_modified if whole else None,
-        "content_hash": file.content_hash if whole else None,
-        "url_count": file.url_count,
-        "children": [child.url for child in file.children] or None,
-        "last_scan": scan_no,
-        "gone_scan": None,
-        "removed_at": None,
     }

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
+import sqlalchemy as sa
 
 from app.repositories.hashes import url_key
 from app.repositories.inventory import UrlRow, extras_json
+from models import Page, PageRead, SitemapRead
 from tests.api.answers import problem, without_id
 
 JOBS = "/api/v2/jobs"
@@ -163,17 +165,21 @@ def test_what_a_scan_found_is_shown(scan, get, database, tenant_id, superuser_he
             extras,
         )
         uow.inventory.land(child, 1, [row], complete=True)
-        uow.inventory.record(
-            job_id, root, discovered_by="robots", depth=0, status="read", kind="index", http_status=200
-        )
-        uow.inventory.record(
-            job_id, child, parent_id=root, discovered_by="index", depth=1, status="partial", kind="urlset",
-            http_status=200, size=123, url_count=1, error_code="truncated", error_line=9, content_hash=b"\x01\x02", etag='"e"',
+        met = {"tenant_id": tenant_id, "job_id": job_id, "http_status": 200, "read_at": sa.func.now()}
+        home = Page(
+            tenant_id=tenant_id, domain_id=domain_id, url="https://example.com/",
+            url_hash=url_key("https://example.com/"), title="Hello",
         )  # fmt: skip
-        uow.pages.record(
-            job_id=job_id, domain_id=domain_id, url="https://example.com/", values={"title": "Hello"},
-            read={"is_home": True, "http_status": 200, "final_url": "https://example.com/"},
-        )  # fmt: skip
+        uow.session.add_all([
+            SitemapRead(**met, file_id=root, discovered_by="robots", depth=0, status="read", kind="index"),
+            SitemapRead(
+                **met, file_id=child, parent_id=root, discovered_by="index", depth=1, status="partial", kind="urlset",
+                size=123, url_count=1, error_code="truncated", error_line=9, content_hash=b"\x01\x02", etag='"e"',
+            ),
+            home,
+        ])  # fmt: skip
+        uow.session.flush()
+        uow.session.add(PageRead(**met, page_id=home.id, is_home=True, final_url="https://example.com/"))
         uow.commit()
     superuser_here.execute("UPDATE jobs SET scan_no = 1 WHERE id = %s", [job_id])
     (url,) = get(job["links"]["urls"])["items"]

@@ -49,8 +49,7 @@ def a_file(uow, host="a.example"):
 
 
 def land(uow, file_id, scan_no, listed, *, complete=True):
-    landed = uow.inventory.land(file_id, scan_no, rows(listed), complete=None)
-    return landed, uow.inventory.remove_missing(file_id, scan_no) if complete else 0
+    return uow.inventory.land(file_id, scan_no, rows(listed), complete=complete)
 
 
 def as_of(uow, domain, scan_no):
@@ -66,13 +65,13 @@ def test_landing_the_same_again_writes_no_row(database, tenant_id):
         with database.for_tenant(tenant_id) as uow:
             outcomes.append(land(uow, a_file(uow)[1], scan_no, listed))
             uow.commit()
-    (first, _), (again, removed) = outcomes
-    assert (first.added, again.added, again.changed, removed) == (6, 0, 0, 0)
+    first, again = outcomes
+    assert (first.added, again.added, again.changed, again.removed) == (6, 0, 0, 0)
 
 
 def test_a_url_listed_twice_in_one_file_is_one_row(database, tenant_id):
     with database.for_tenant(tenant_id) as uow:
-        landed = uow.inventory.land(a_file(uow)[1], 1, rows({URLS[0]: None}) * 2, complete=None)
+        landed = uow.inventory.land(a_file(uow)[1], 1, rows({URLS[0]: None}) * 2, complete=False)
     assert landed.added == 1
 
 
@@ -85,7 +84,7 @@ def test_staging_may_take_longer_than_a_statement(settings, tenant_id):
     """It lasts as long as parsing does."""
     database = Database(settings.model_copy(update={"database_statement_timeout": 1}), "worker")
     with database.for_tenant(tenant_id) as uow:
-        landed = uow.inventory.land(a_file(uow)[1], 1, slowly({URLS[0]: None}, 1.3), complete=None)
+        landed = uow.inventory.land(a_file(uow)[1], 1, slowly({URLS[0]: None}, 1.3), complete=False)
     database.close()
     assert landed.added == 1
 
@@ -98,7 +97,7 @@ def test_a_connection_that_breaks_while_rows_are_staged_is_no_defect(database, t
             yield from rows(dict.fromkeys(URLS))
 
     with pytest.raises(Unavailable), database.for_tenant(tenant_id) as uow:
-        uow.inventory.land(a_file(uow)[1], 1, rows_of_a_dying_server(), complete=None)
+        uow.inventory.land(a_file(uow)[1], 1, rows_of_a_dying_server(), complete=False)
 
 
 def test_a_standby_in_the_primarys_place_is_an_absence(database, tenant_id, superuser_here):
@@ -121,11 +120,11 @@ def test_staging_twice_in_one_transaction_is_refused(database, tenant_id):
 def test_a_change_keeps_when_the_url_was_first_seen(database, tenant_id):
     with database.for_tenant(tenant_id) as uow:
         domain, file_id = a_file(uow)
-        uow.inventory.land(file_id, 1, rows({URLS[0]: "daily"}), complete=None)
+        uow.inventory.land(file_id, 1, rows({URLS[0]: "daily"}), complete=False)
         uow.commit()
     with database.for_tenant(tenant_id) as uow:
         before = _only(uow, domain, 1)
-        landed = uow.inventory.land(file_id, 2, rows({URLS[0]: "weekly"}), complete=None)
+        landed = uow.inventory.land(file_id, 2, rows({URLS[0]: "weekly"}), complete=False)
         after = _only(uow, domain, 2)
         assert (landed.added, landed.changed) == (0, 1)
         assert after.first_seen_at == before.first_seen_at
