@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from app.repositories import bulk, direct
 from app.repositories.hashes import url_key
-from app.repositories.keyset import PageOf, decode, page
+from app.repositories.keyset import Key, PageOf, decode, page
 from models import Domain, Job, SitemapFile, SitemapRead, SitemapUrl
 
 
@@ -39,11 +39,12 @@ class UrlRow(NamedTuple):
 
 
 class UrlView(NamedTuple):
-    """An interval with the URL of its sitemap file, and the host of the site that names it."""
+    """An interval with the URL of its sitemap file, the host of the site that names it, and the file's hash."""
 
     row: SitemapUrl
     sitemap_url: str
     host: str
+    sitemap_hash: UUID
 
 
 class ReadView(NamedTuple):
@@ -76,6 +77,7 @@ _STAGE = """
     ) ON COMMIT DELETE ROWS"""
 
 _KEY = "tenant_id, file_id, url_hash, from_scan"
+_BEFORE_ALL = sa.literal(UUID(int=0), sa.Uuid)  # the hash of no URL
 
 # A file never landed before: nothing to compare with. Ordered, so that the one index grows from left to right.
 _LAND_FIRST = f"""
@@ -284,23 +286,41 @@ class Inventory:
     def _urls(
         self, domain_id: UUID, standing: sa.ColumnElement[bool], limit: int, cursor: str | None
     ) -> PageOf[UrlView]:
-        last = decode(cursor, (int, UUID))
-        query = (
-            sa.select(SitemapUrl, SitemapFile.url, Domain.host)
-            .join(
-                SitemapFile,
-                sa.and_(SitemapFile.tenant_id == SitemapUrl.tenant_id, SitemapFile.id == SitemapUrl.file_id),
-            )
-            .join(Domain, sa.and_(Domain.tenant_id == SitemapFile.tenant_id, Domain.id == SitemapFile.domain_id))
-            .where(SitemapUrl.tenant_id == self._tenant_id, SitemapFile.domain_id == domain_id, standing)
-            .order_by(SitemapUrl.file_id, SitemapUrl.url_hash)
+        """File by file, each read from the cursor on by its key, until the page is full.
+
+        What estimates say of how many rows a domain has is wrong by orders of magnitude; a sort, or a join that begins
+        elsewhere, would read them all for every page. So no estimate has a say: a lateral subquery with a limit can
+        only be run once for each file, in the order in which the files come.
+        """
+        last = decode(cursor, (UUID, UUID))
+        files = self._files_from(domain_id, last)
+        after: sa.ColumnElement[bool] = sa.true()
+        if last is not None:
+            file_hash, url_hash = (sa.literal(part, sa.Uuid) for part in last)
+            after = SitemapUrl.url_hash > sa.case((files.c.url_hash == file_hash, url_hash), else_=_BEFORE_ALL)
+        of_file = (
+            sa.select(SitemapUrl)
+            .where(SitemapUrl.tenant_id == self._tenant_id, SitemapUrl.file_id == files.c.id, after, standing)
+            .order_by(SitemapUrl.url_hash)
             .limit(limit + 1)
+            .lateral("of_file")
+        )
+        url = aliased(SitemapUrl, of_file)
+        host = (
+            sa.select(Domain.host).where(Domain.tenant_id == self._tenant_id, Domain.id == domain_id).scalar_subquery()
+        )
+        query = sa.select(url, files.c.url, host, files.c.url_hash).join_from(files, url, sa.true()).limit(limit + 1)
+        rows = [UrlView(*row) for row in self._session.execute(query)]
+        return page(rows, limit, lambda view: (view.sitemap_hash, view.row.url_hash))
+
+    def _files_from(self, domain_id: UUID, last: Key | None) -> sa.Subquery:
+        """The domain's files in the order of their index, from the cursor's on."""
+        query = sa.select(SitemapFile.id, SitemapFile.url, SitemapFile.url_hash).where(
+            SitemapFile.tenant_id == self._tenant_id, SitemapFile.domain_id == domain_id
         )
         if last is not None:
-            at = sa.tuple_(sa.literal(last[0], sa.BigInteger), sa.literal(last[1], sa.Uuid))
-            query = query.where(sa.tuple_(SitemapUrl.file_id, SitemapUrl.url_hash) > at)
-        rows = [UrlView(*row) for row in self._session.execute(query)]
-        return page(rows, limit, lambda view: (view.row.file_id, view.row.url_hash))
+            query = query.where(SitemapFile.url_hash >= sa.literal(last[0], sa.Uuid))
+        return query.order_by(SitemapFile.url_hash).subquery("files")
 
     def _has_urls(self, file_id: int) -> bool:
         query = sa.select(sa.exists().where(SitemapUrl.tenant_id == self._tenant_id, SitemapUrl.file_id == file_id))
