@@ -87,7 +87,7 @@ def _ours(on: Platform, place: _Place, rows: Sequence[UrlRow]) -> tuple[Spent, o
 
     def land() -> None:
         with on.database.for_tenant(place.tenant) as uow:
-            uow.inventory.stage(rows)
+            uow.inventory.stage([rows[at : at + 500] for at in range(0, len(rows), 500)])
             uow.inventory.land(file, 1, complete=True)
             uow.commit()
 

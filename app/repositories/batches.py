@@ -174,7 +174,7 @@ class Batches:
         raise, before the costly part.
         """
         self._allow_time()
-        bulk.stage(self._session, _STAGE, "staged_lines", Line._fields, lines)
+        bulk.stage(self._session, _STAGE, "staged_lines", Line._fields, bulk.batched(lines))
         key = {"tenant": self._tenant_id, "batch": batch.id}
         self._session.execute(sa.text("ANALYZE staged_lines"))
         batch.rejected_invalid = bulk.affected(self._session, _REJECT_INVALID, key)
@@ -190,7 +190,7 @@ class Batches:
     def survey(self, lines: Iterable[Line], *, shown: int) -> Survey:
         """What `land` would make of the lines. Touches nothing but a temporary table."""
         self._allow_time()
-        bulk.stage(self._session, _STAGE, "staged_lines", Line._fields, lines)
+        bulk.stage(self._session, _STAGE, "staged_lines", Line._fields, bulk.batched(lines))
         count, valid, duplicates, invalid = self._session.execute(_SURVEY).one()
         rejects = self._session.execute(_SURVEY_REJECTS, {"shown": shown})
         return Survey(count, valid, duplicates, invalid, [Reject(*row) for row in rejects])

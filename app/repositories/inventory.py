@@ -8,7 +8,7 @@ changed, and (only after a complete read) closes what is gone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from models import Domain, Job, SitemapFile, SitemapRead, SitemapUrl
 class UrlRow(NamedTuple):
     """One URL as staged. `extras` is JSON text or None."""
 
-    url_hash: UUID
+    url_hash: str | UUID  # of `url`: `hashes.url_digest`
     url: str
     listed: str | None
     lastmod: datetime | None
@@ -241,10 +241,10 @@ class Inventory:
 
     # URLs
 
-    def stage(self, rows: Iterable[UrlRow]) -> None:
+    def stage(self, batches: Iterable[Sequence[UrlRow]]) -> None:
         """Take rows in for `land`; consumed once, in any order. Needs no lock, and may take as long as parsing does."""
         direct.take_time(self._session)
-        bulk.stage(self._session, _STAGE, "staged_urls", UrlRow._fields, rows)
+        bulk.stage(self._session, _STAGE, "staged_urls", UrlRow._fields, batches)
 
     def land(self, file_id: int, scan_no: int, rows: Iterable[UrlRow] | None = None, *, complete: bool) -> Landed:
         """Land what a file lists, staged before or given as `rows`. The file's row must be held.
@@ -252,7 +252,7 @@ class Inventory:
         Those it does not list are removed only if it was read to its end: `complete`.
         """
         if rows is not None:
-            self.stage(rows)
+            self.stage([list(rows)])
         values = {"tenant": self._tenant_id, "file": file_id, "scan": scan_no}
         if not self._has_urls(file_id):
             return Landed(bulk.affected(self._session, sa.text(_LAND_FIRST), values), 0, 0)

@@ -79,7 +79,7 @@ def read_priority(text: str | None) -> float | None:
         value = float("nan" if text is None or "_" in text else text)  # which Python takes for a digit group
     except ValueError:
         return None
-    return value if 0 <= value <= 1 else None
+    return round(value, 6) if 0 <= value <= 1 else None  # 1e-300 fits no column, and means nothing
 
 
 @lru_cache(maxsize=1_024)

@@ -1,6 +1,6 @@
 """What kind of page a URL leads to, told by the words of its path in the languages sites are written in.
 
-Asked for every URL of a sitemap, so it is one look-up per path segment and no regular expression.
+Asked for every URL of a sitemap, most of which share their directory with many others: that is looked at once.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import resources
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote_plus
 
 # A word may stand anywhere in the path for these: /blog/2024/hello is a post, /en/contact/thanks no contact page
@@ -41,8 +42,10 @@ _BY_WORD: Final[dict[str, str]] = {
 }
 _SECTION_WORDS: Final = {word: kind for word, kind in _BY_WORD.items() if kind in _SECTIONS}
 _HOME: Final = frozenset({"", "index", "home", "default", "startseite", "accueil", "inicio", "homepage"})
+_INDEX: Final = frozenset({"index", "default"})
 _LANGUAGES: Final = frozenset(_FILE["languages"].split())
 _LANGUAGE: Final = re.compile(r"([a-z]{2})(?:-(?:[a-z]{2}|hans|hant|latn|cyrl|\d{3}))?")
+_is_plain: Final = re.compile(r"[A-Za-z0-9._\-]+").fullmatch
 _PAGE_SUFFIXES: Final = frozenset({"html", "htm", "php", "php5", "asp", "aspx", "jsp", "shtml", "xhtml", "cfm", "do"})
 
 _BY_SCHEMA: Final = {
@@ -82,20 +85,48 @@ def of_url(url: str) -> str | None:
     >>> of_url("https://example.com/"), of_url("https://example.com/blue-chair")
     ('home', None)
     """
+    directory, _, name = url.rpartition("/")
+    above = _above(directory) if _is_plain(name) else None
+    if above is not None:  # nearly always; the directory is the same for many
+        word = _stem(name.lower().replace("_", "-"))
+        if word and word not in _INDEX:
+            return _kind(above, word)
     segments = _segments(url)
-    if not segments or (len(segments) == 1 and segments[0] in _HOME):
+    return _kind(_told_by(segments[:-1]), segments[-1]) if segments else "home"
+
+
+class _Above(NamedTuple):
+    """What the segments above the last one tell of a page."""
+
+    is_root: bool  # there are none
+    kind: str | None
+    is_dated: bool
+
+
+@lru_cache(maxsize=4_096)
+def _above(directory: str) -> _Above | None:
+    """Of all that stands before the last slash; None if that slash is not the path's."""
+    if "?" in directory or "#" in directory or "://" not in directory:
+        return None
+    return _told_by(_words(directory))
+
+
+def _told_by(segments: Sequence[str]) -> _Above:
+    kinds = (kind for segment in reversed(segments) if (kind := _SECTION_WORDS.get(segment)))
+    return _Above(not segments, next(kinds, None), _is_dated(segments))
+
+
+def _kind(above: _Above, last: str) -> str | None:
+    if above.is_root and last in _HOME:
         return "home"
-    last = segments[-1]
     kind = _BY_WORD.get(last)
     if kind is not None:
         return _LISTS.get(kind, kind)
-    for segment in segments[-2::-1]:
-        kind = _SECTION_WORDS.get(segment)
-        if kind is not None:
-            return kind
-    if _is_dated(segments):
+    if above.kind is not None:
+        return above.kind
+    if above.is_dated and not last.isdecimal():
         return "post"
-    return "home" if len(segments) == 1 and _is_language(last) else None
+    return "home" if above.is_root and _is_language(last) else None
 
 
 # one of these is what a page is about, several are what it lists
@@ -116,28 +147,36 @@ def of_content(types: Sequence[str], open_graph_type: str | None) -> str | None:
 
 
 def _segments(url: str) -> list[str]:
-    path = url.partition("://")[2].partition("#")[0].partition("?")[0].partition("/")[2]
+    segments = _words(url.partition("#")[0].partition("?")[0])
+    if segments:
+        segments[-1] = _stem(segments[-1])
+        if segments[-1] in _INDEX and len(segments) > 1:
+            segments.pop()
+    return segments
+
+
+def _words(url: str) -> list[str]:
+    """The segments of a path, as words are looked up. The URL ends with it."""
+    path = url.partition("://")[2].partition("/")[2]
     if "%" in path or "+" in path:
         path = unquote_plus(path)
     path = path.lower().replace("_", "-").replace(" ", "-")
     if not path.isascii():
         path = _fold(path)
-    segments = [segment for segment in path.split("/") if segment]
-    if segments:
-        stem, dot, suffix = segments[-1].rpartition(".")
-        if dot and suffix in _PAGE_SUFFIXES:
-            segments[-1] = stem
-        if segments[-1] in {"index", "default"} and len(segments) > 1:
-            segments.pop()
-    return segments
+    return [segment for segment in path.split("/") if segment]
 
 
-def _is_dated(segments: list[str]) -> bool:
+def _stem(segment: str) -> str:
+    stem, dot, suffix = segment.rpartition(".")
+    return stem if dot and suffix in _PAGE_SUFFIXES else segment
+
+
+def _is_dated(segments: Sequence[str]) -> bool:
     """`/2024/05/title`: how blogs and newspapers file what they publish."""
-    for year, month in pairwise(segments):
-        if len(year) == 4 and year.isdecimal() and year[:2] in {"19", "20"} and month.isdecimal() and len(month) <= 2:
-            return len(segments) > 2 and not segments[-1].isdecimal()
-    return False
+    return any(
+        len(year) == 4 and year.isdecimal() and year[:2] in {"19", "20"} and month.isdecimal() and len(month) <= 2
+        for year, month in pairwise(segments)
+    )
 
 
 def _is_language(segment: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -36,7 +36,7 @@ class Opened:
     """A sitemap file whose entries are still to be drawn. Its status is settled but for `read` and `partial`."""
 
     file: SitemapFile
-    entries: Iterable[UrlEntry] = ()
+    batches: Iterable[Sequence[UrlEntry]] = ()
     is_duplicate: bool = False  # the document was read under another name
 
     @property
@@ -93,7 +93,7 @@ class Reader:
             truncated=response.truncated,
             check=self._check,
         )
-        first = next(iter(parsed), None)
+        first = next(parsed.batches, None)
         file.kind = parsed.kind
         if first is None and parsed.problem is not None and parsed.problem.code == "not_a_sitemap":
             file.status = "not_a_sitemap"
@@ -108,27 +108,37 @@ class Reader:
         return stored.content_hash is not None and response.body.sha256 == stored.content_hash
 
     def _entries(
-        self, file: SitemapFile, response: Response, parsed: sitemap.Parse, first: Iterable[Entry]
-    ) -> Iterator[UrlEntry]:
+        self, file: SitemapFile, response: Response, parsed: sitemap.Parse, first: Iterable[Sequence[Entry]]
+    ) -> Iterator[Sequence[UrlEntry]]:
         capped: Problem | None = None
         file.status = "partial"  # until its end was seen
-        for entry in chain(first, parsed):
-            if isinstance(entry, ChildEntry):
-                if len(file.children) >= self._options.max_sitemaps:
-                    capped = Problem("max_sitemaps", "the index names more files than are read of one site")
-                    break
-                file.children.append(entry)
-            elif self.is_full:
-                capped = self._capped()
+        for batch in chain(first, parsed.batches):
+            kept, capped = self._kept(file, batch)
+            if kept:
+                file.url_count += len(kept)
+                self._stats.urls += len(kept)
+                yield kept
+            if capped:
                 break
-            else:
-                file.url_count += 1
-                self._stats.urls += 1
-                yield entry
         _conclude(file, response, parsed, capped)
 
+    def _kept(self, file: SitemapFile, batch: Sequence[Entry]) -> tuple[Sequence[UrlEntry], Problem | None]:
+        """The URLs of a batch, up to the cap, which is told of if it was met; what names files goes to the file."""
+        room = self._most - self._stats.urls
+        kept: list[UrlEntry] = []
+        for entry in batch:
+            if isinstance(entry, ChildEntry):
+                if len(file.children) >= self._options.max_sitemaps:
+                    return kept, Problem("max_sitemaps", "the index names more files than are read of one site")
+                file.children.append(entry)
+            elif len(kept) >= room:
+                return kept, self._capped()
+            else:
+                kept.append(entry)
+        return kept, None
+
     def _capped(self) -> Problem:
-        if self.lacks_room:
+        if not self._has_room:
             return Problem("quota_exceeded", "the tenant keeps as many URLs as it may")
         return Problem("max_urls", "as many URLs were read as are read of one site")
 

@@ -15,7 +15,8 @@ the entry it sits in, and memory does not grow with the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Final, Literal
 
 from lxml import etree
@@ -34,6 +35,7 @@ from app.scanning.values import DocumentKind, Limits, Problem, UrlEntry
 PROTOCOL_ENTRIES: Final = 50_000  # sitemaps.org, "Sitemap file location": beyond it a file counts as oversized
 PROTOCOL_BYTES: Final = 52_428_800
 MAX_MISSES: Final = 4  # the first stretch often holds a comment; a document that goes on like that is not plain
+LINES: Final = 500  # of text that are handed on together
 PIECE: Final = 16  # entries that are mended together when one of them is damaged
 MAX_PREFIXES: Final = 200  # made-up namespaces a document may collect
 ENTRY_NAMES: Final[dict[DocumentKind, frozenset[str]]] = {
@@ -46,7 +48,8 @@ ENTRY_NAMES: Final[dict[DocumentKind, frozenset[str]]] = {
 
 
 class Parse(Iterator[Entry]):
-    """Entries in document order. The other attributes grow while it is consumed and are final at its end.
+    """Entries in document order, one by one or in `batches`. The other attributes grow while it is consumed and are
+    final at its end.
 
     `kind` is `html`, `empty` or `unknown` for what is no sitemap, which `problem` then says (`not_a_sitemap`); what was
     lost of one that is, it says as `partial`, with the line. docs/scanning.md has them all.
@@ -65,7 +68,8 @@ class Parse(Iterator[Entry]):
         self._listing = Listing(url, limits)
         self._charset = Charset()
         self._count = 0
-        self._entries = self._read()
+        self.batches = self._read()
+        self._entries = chain.from_iterable(self.batches)
 
     @property
     def rejected(self) -> dict[str, int]:
@@ -77,7 +81,7 @@ class Parse(Iterator[Entry]):
         """Bytes read, decoded."""
         return self._source.size
 
-    def __iter__(self) -> Iterator[Entry]:  # noqa: PYI034 - the generator itself: one call less a URL
+    def __iter__(self) -> Iterator[Entry]:  # noqa: PYI034 - the iterator itself: one call less a URL
         return self._entries
 
     def __next__(self) -> Entry:
@@ -87,7 +91,7 @@ class Parse(Iterator[Entry]):
         if self.problem is None:
             self.problem = Problem(code, detail, line)
 
-    def _read(self) -> Iterator[Entry]:
+    def _read(self) -> Iterator[Sequence[Entry]]:
         blocks = utf8(self._source)
         head = _head(blocks)
         found = recognise(head)
@@ -98,9 +102,10 @@ class Parse(Iterator[Entry]):
             if len(batch) > room:
                 self.oversized = True
                 self._note("partial", f"more than {self._count:,} entries")
-                yield from batch[:room]
+                yield batch[:room]
                 return
-            yield from batch
+            if batch:
+                yield batch
         self._conclude()
 
     def _batches(self, found: Root, blocks: Iterator[bytes], line: int) -> Iterator[list[Entry]]:
@@ -136,12 +141,17 @@ class Parse(Iterator[Entry]):
 
     def _lines(self, blocks: Iterator[bytes]) -> Iterator[list[Entry]]:
         found = False
+        batch: list[Entry] = []
         for line in text_lines(blocks, self._charset, is_whole=lambda: not self._cut_short):
             listed = self._listing.trimmed(line)
             url = self._line(listed)
             if url is not None:
                 found = True
-                yield [UrlEntry(url, listed)]
+                batch.append(UrlEntry(url, listed))
+            if len(batch) == LINES:
+                yield batch
+                batch = []
+        yield batch
         if not found:
             self.kind = "unknown"
             self.rejected.clear()  # lines of prose are not entries that failed
@@ -165,7 +175,7 @@ class Parse(Iterator[Entry]):
         if entries is None:
             self.kind = "unknown"
             self._note("not_a_sitemap", "JSON that is no feed")
-        yield from ([entry] for entry in entries or ())
+        yield list(entries or ())
 
 
 class _Document:

@@ -184,7 +184,7 @@ class Tree:
             self._count(ask.candidate, opened)
         yield SitemapRead(
             file=file,
-            entries=opened.entries,
+            batches=opened.batches,
             stats=self._stats,
             done=len(self.statuses),
             known=max(self._frontier.known, len(self.statuses)),

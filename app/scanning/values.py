@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
@@ -296,16 +297,21 @@ class RobotsRead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitemapRead:
-    """A sitemap file came in. The consumer iterates `entries` to its end, then reads `file`, then goes on.
+    """A sitemap file came in. The consumer draws `entries`, or `batches` of them, to the end, then reads `file`, and
+    goes on.
 
     A file that failed may come a second time, when it was tried again. `done` of `known` files have come so far.
     """
 
     file: SitemapFile
-    entries: Iterable[UrlEntry]
+    batches: Iterable[Sequence[UrlEntry]]  # as they are read: some hundreds at a time
     stats: ScanStats = field(default_factory=ScanStats)  # live: grows with the scan
     done: int = 0
     known: int = 0
+
+    @property
+    def entries(self) -> Iterator[UrlEntry]:
+        return chain.from_iterable(self.batches)
 
 
 @dataclass(slots=True, kw_only=True)

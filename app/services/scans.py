@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from itertools import chain
-from typing import Any, cast
+from typing import Any, Final, cast
 from uuid import UUID, uuid4
 
 from app import points
 from app.errors import Conflict, ScanFailed
-from app.repositories.hashes import url_key
+from app.repositories.hashes import url_digest
 from app.repositories.inventory import Stored, UrlRow, extras_json
 from app.repositories.jobs import Claimed, Held, JobError
 from app.repositories.reads import Expected, Read
@@ -51,7 +52,7 @@ from app.unit_of_work import Database, TenantUnit
 LONGEST_RETRY = 3_600.0
 WAIT_SECONDS = 5.0  # that what may be asked for again waits to be written, and how much of it does
 WAITING_AT_MOST = 200
-CHECK_EVERY = 1_000  # rows
+EXTRAS = ("images", "videos", "news", "alternates", "mobile", "pagemap")
 PAGE_COLUMNS = ("title", "description", "language", "page_type")
 PAGE_READ_FIELDS = ("url", "final_url", "http_status", "partial", "problem", "links", *PAGE_COLUMNS)
 
@@ -354,7 +355,7 @@ class Recorder:
 
     def _stage(self, uow: TenantUnit, event: SitemapRead) -> bool:
         """Parse the file: the job's row is free for heartbeats and cancellation meanwhile. False: no URL is in it."""
-        rows = _Rows(event.entries, self._check)
+        rows = _Rows(event.batches, self._check)
         lands = event.file.status in ("pending", "read", "partial")
         first = next(source := iter(rows), None) if lands else None
         if first is not None:
@@ -460,54 +461,54 @@ def _expected(file: SitemapFile, files: dict[str, int]) -> Iterator[Expected]:
     return (Expected(files[child.url], files[file.url], file.depth + 1) for child in file.children)
 
 
+_NO_DATE: Final = (None, None, None)
+_row = partial(tuple.__new__, UrlRow)  # `UrlRow._make` without a call of Python's own: this runs once a URL
+
+
 class _Rows:
     """Entries as rows to stage, made while they are read. A file may take minutes: `check` ends it in between."""
 
-    def __init__(self, entries: Any, check: Callable[[], None]) -> None:
-        self._entries: Iterator[UrlEntry] = iter(entries)
+    def __init__(self, batches: Iterable[Sequence[UrlEntry]], check: Callable[[], None]) -> None:
+        self._batches = iter(batches)
         self._check = check
-        self.count = 0
 
-    def __iter__(self) -> Iterator[UrlRow]:
-        return map(url_row, self._counted())
+    def __iter__(self) -> Iterator[list[UrlRow]]:
+        return (list(map(url_row, batch)) for batch in self._checked())
 
     def drain(self) -> None:
         """The scan's contract: entries are consumed to their end."""
-        for _ in self._counted():
+        for _ in self._checked():
             pass
 
-    def _counted(self) -> Iterator[UrlEntry]:
-        for entry in self._entries:
-            self.count += 1
-            if not self.count % CHECK_EVERY:
-                self._check()
-            yield entry
+    def _checked(self) -> Iterator[Sequence[UrlEntry]]:
+        for batch in self._batches:
+            self._check()
+            yield batch
 
 
 def url_row(entry: UrlEntry) -> UrlRow:
-    lastmod = entry.lastmod
-    understood = lastmod is not None and lastmod.at is not None
-    return UrlRow(
-        url_hash=url_key(entry.url),
-        url=entry.url,
-        listed=entry.listed if entry.listed != entry.url else None,
-        lastmod=lastmod.at if lastmod else None,
-        lastmod_precision=lastmod.precision if lastmod else None,
-        lastmod_raw=lastmod.raw if lastmod and not understood else None,
-        changefreq=entry.changefreq,
-        priority=None if entry.priority is None else round(entry.priority, 6),  # 1e-300 is no `real`
-        page_type=page_types.of_url(entry.url),
-        extras=extras_json(
-            {
-                "images": entry.images,
-                "videos": entry.videos,
-                "news": entry.news,
-                "alternates": entry.alternates,
-                "mobile": entry.mobile,
-                "pagemap": entry.pagemap,
-            }
-        ),
+    url, listed = entry.url, entry.listed
+    at, precision, raw = entry.lastmod or _NO_DATE
+    return _row(
+        (
+            url_digest(url),
+            url,
+            None if listed == url else listed,
+            at,
+            precision,
+            raw if at is None else None,
+            entry.changefreq,
+            entry.priority,
+            page_types.of_url(url),
+            _extras(entry),
+        )
     )
+
+
+def _extras(entry: UrlEntry) -> str | None:
+    if not (entry.images or entry.videos or entry.news or entry.alternates or entry.mobile or entry.pagemap):
+        return None
+    return extras_json({name: getattr(entry, name) for name in EXTRAS})
 
 
 def page_values(page: Page) -> dict[str, Any]:

@@ -30,7 +30,7 @@ NASTY = [
 
 def arrived(database, tenant_id, rows):
     with database.for_tenant(tenant_id) as uow:
-        assert bulk.stage(uow.session, CREATE, "staged_test", ("n", "a", "b"), rows) == len(rows)
+        assert bulk.stage(uow.session, CREATE, "staged_test", ("n", "a", "b"), bulk.batched(rows)) == len(rows)
         return [tuple(row) for row in uow.session.execute(sa.text("SELECT n, a, b FROM staged_test ORDER BY n"))]
 
 
