@@ -85,7 +85,9 @@ def of_url(url: str) -> str | None:
     >>> of_url("https://example.com/"), of_url("https://example.com/blue-chair")
     ('home', None)
     """
-    directory, _, name = url.rpartition("/")
+    if "?" in url or "#" in url:
+        url = url.partition("#")[0].partition("?")[0]
+    directory, _, name = url.rstrip("/").rpartition("/")
     above = _above(directory) if _is_plain(name) else None
     if above is not None:  # nearly always; the directory is the same for many
         word = _stem(name.lower().replace("_", "-"))
@@ -106,9 +108,7 @@ class _Above(NamedTuple):
 @lru_cache(maxsize=4_096)
 def _above(directory: str) -> _Above | None:
     """Of all that stands before the last slash; None if that slash is not the path's."""
-    if "?" in directory or "#" in directory or "://" not in directory:
-        return None
-    return _told_by(_words(directory))
+    return _told_by(_words(directory)) if "://" in directory else None
 
 
 def _told_by(segments: Sequence[str]) -> _Above:
@@ -147,7 +147,8 @@ def of_content(types: Sequence[str], open_graph_type: str | None) -> str | None:
 
 
 def _segments(url: str) -> list[str]:
-    segments = _words(url.partition("#")[0].partition("?")[0])
+    """Of a URL without query."""
+    segments = _words(url)
     if segments:
         segments[-1] = _stem(segments[-1])
         if segments[-1] in _INDEX and len(segments) > 1:
