@@ -70,12 +70,10 @@ def create_app(
     limiter = limits.install(app, settings)
     security.install(app, keys)
     limits.limit_tenants(app, limiter, settings.tenant_rate)
-    api = openapi.install(app)
+    openapi.install(app, mounted := routers.mounted(COMMON, VERSIONS))
     problems.install(app)
-    for router in COMMON:
-        api.register_blueprint(router)
-    for version, resources in VERSIONS.items():
-        routers.register(api, version, resources)
+    for one in mounted:
+        app.register_blueprint(one.router, name=one.name, url_prefix=one.prefix)
     app.register_blueprint(pages.pages)
     limits.protect_sign_in(app, limiter, settings.login_rate)
     security.check_declared(app)

@@ -14,7 +14,7 @@ from flask_smorest import Api
 
 from app.api.limits import UNLIMITED
 from app.api.problems import MEDIA_TYPE
-from app.api.routers import WITH_BODY, Router, polled
+from app.api.routers import WITH_BODY, Mounted, Router, polled
 from app.api.schemas import Problem
 from app.api.security import API_KEY_HEADER, public
 
@@ -22,6 +22,7 @@ OPENAPI_VERSION = "3.1.0"
 DESCRIPTION = """\
 Domains go in; robots.txt, sitemaps and page metadata come out. Errors are RFC 9457 problems. Lists are pages:
 follow `next_cursor`. Sign in at `/api/v2/auth/login` and send the access token as `Authorization: Bearer`."""
+KEY = "documented"  # among the application's extensions
 router = Router("documents", description="This documentation")
 
 
@@ -59,23 +60,9 @@ def usual(path: str, method: str) -> Iterator[HTTPStatus]:
             yield from (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
-def install(app: Flask) -> Api:
-    """Call before `problems.install`, whose handlers replace those flask-smorest brings."""
-    app.config.update(
-        API_TITLE="ScraperSky",
-        API_VERSION=_version(),
-        OPENAPI_VERSION=OPENAPI_VERSION,
-        OPENAPI_URL_PREFIX=None,  # served below, where the view can declare its access
-        API_SPEC_OPTIONS={"info": {"description": DESCRIPTION}},
-    )
-    api = Documented(app, spec_kwargs={"extra_plugins": [UsualAnswers()]})
-    api.spec.components.security_scheme(
-        "bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "an access token"}
-    )
-    api.spec.components.security_scheme(
-        "apiKey", {"type": "apiKey", "in": "header", "name": API_KEY_HEADER, "description": "in place of a token"}
-    )
-    return api
+def install(app: Flask, mounted: tuple[Mounted, ...]) -> None:
+    app.extensions[KEY] = mounted
+    app.config["API_VERSION"] = _version()
 
 
 @router.route("/openapi.json")
@@ -88,7 +75,14 @@ def openapi_json() -> Any:
 
 
 def document(app: Flask) -> dict[str, Any]:
-    api: Api = app.extensions["flask-smorest"]["apis"][""]["ext_obj"]
+    """The same one each time: not to be changed. What it takes to make it is spent when it is first asked for, not by
+    every process that starts."""
+    return _document(app.extensions[KEY])
+
+
+@cache
+def _document(mounted: tuple[Mounted, ...]) -> dict[str, Any]:
+    api = _described(mounted)
     spec: dict[str, Any] = api.spec.to_dict()
     # Problems have a media type of their own, which flask-smorest cannot be told.
     for response in spec["components"].get("responses", {}).values():
@@ -96,6 +90,28 @@ def document(app: Flask) -> dict[str, Any]:
         if "application/json" in content:
             content[MEDIA_TYPE] = content.pop("application/json")
     return spec
+
+
+def _described(mounted: tuple[Mounted, ...]) -> Api:
+    """flask-smorest documents what it registers, so all is registered once more with an application nobody asks."""
+    app = Flask("app.api", static_folder=None)
+    app.config.update(
+        API_TITLE="ScraperSky",
+        API_VERSION=_version(),
+        OPENAPI_VERSION=OPENAPI_VERSION,
+        OPENAPI_URL_PREFIX=None,  # served above, where the view can declare its access
+        API_SPEC_OPTIONS={"info": {"description": DESCRIPTION}},
+    )
+    api = Documented(app, spec_kwargs={"extra_plugins": [UsualAnswers()]})
+    api.spec.components.security_scheme(
+        "bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "an access token"}
+    )
+    api.spec.components.security_scheme(
+        "apiKey", {"type": "apiKey", "in": "header", "name": API_KEY_HEADER, "description": "in place of a token"}
+    )
+    for one in mounted:
+        api.register_blueprint(one.router, name=one.name, url_prefix=one.prefix)
+    return api
 
 
 @cache

@@ -1,13 +1,13 @@
-"""Routers, one a resource, and the one factory that hangs them under a version."""
+"""Routers, one a resource, and where they hang under their versions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from flask import Response, current_app, make_response, request
-from flask_smorest import Api, Blueprint
+from flask_smorest import Blueprint
 
 from app.access import PERSONAL
 from app.api import requests
@@ -35,11 +35,22 @@ class Router(Blueprint):
         self.before_request(_refuse_unheard)
 
 
-def register(api: Api, version: str, routers: Iterable[Router]) -> None:
-    for router in routers:
-        api.register_blueprint(
-            router, name=f"{version}-{router.name}", url_prefix=f"/api/{version}{router.url_prefix or ''}"
-        )
+class Mounted(NamedTuple):
+    """A router where it hangs."""
+
+    router: Router
+    name: str
+    prefix: str | None
+
+
+def mounted(common: Iterable[Router], versions: Mapping[str, Iterable[Router]]) -> tuple[Mounted, ...]:
+    unversioned = (Mounted(router, router.name, router.url_prefix) for router in common)
+    versioned = (
+        Mounted(router, f"{version}-{router.name}", f"/api/{version}{router.url_prefix or ''}")
+        for version, routers in versions.items()
+        for router in routers
+    )
+    return (*unversioned, *versioned)
 
 
 def polled(view: Any) -> Any:
