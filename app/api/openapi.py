@@ -76,7 +76,8 @@ def openapi_json() -> Any:
 
 def document(app: Flask) -> dict[str, Any]:
     """The same one each time: not to be changed. What it takes to make it is spent when it is first asked for, not by
-    every process that starts."""
+    every process that starts.
+    """
     return _document(app.extensions[KEY])
 
 
