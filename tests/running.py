@@ -19,7 +19,7 @@ PASSWORD = "an administrator's password"
 ENDED = {"complete", "partial", "failed", "cancelled"}
 # What a slow and busy machine may take to anything that is awaited. It is no bar: how long things take is measured
 # elsewhere, and a wait that is cut short tells of the machine.
-PATIENCE = 120.0
+PATIENCE = 240.0
 
 
 def until(found: Callable[[], Any], *, seconds: float = PATIENCE, what: str | Callable[[], str]) -> Any:

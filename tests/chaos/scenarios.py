@@ -53,7 +53,7 @@ def scenario(**options):
 @scenario(short=True, bar=LEASE + 5)
 def worker_killed_mid_fetch(arena: Arena) -> float:
     arena.gated(24, inside=6)
-    held = {host: arena.fetched.count((host, "/index.xml")) for host in arena.sites.inside}
+    held = {host: arena.fetched.count((host, "/index.xml")) for host in tuple(arena.sites.inside)}  # more arrive
     pids = arena.workers()
     since = time.time()
     kill(pids)
