@@ -169,7 +169,7 @@ class Settings(BaseSettings):
     worker_processes: int = Field(2, ge=1, le=256, description="worker processes for batches")
     worker_concurrency: int = Field(32, ge=1, le=256, description="threads in each")
     worker_nice: int = Field(
-        5, ge=0, le=19, description="how far batch workers stand back for what else runs on the machine, as `nice`"
+        10, ge=0, le=19, description="how far batch workers stand back for what else runs on the machine, as `nice`"
     )
     single_concurrency: int = Field(8, ge=0, le=256, description="threads of the process for single scans, `0` = none")
     lease_seconds: float = Field(

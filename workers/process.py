@@ -64,8 +64,8 @@ def niceness(queue: str, batches: int) -> int:
 
     What has brought processes down twice waits for everybody else.
 
-    >>> [niceness(queue, 5) for queue in ("single", "scans", "quarantine")]
-    [0, 5, 10]
+    >>> [niceness(queue, 10) for queue in ("single", "scans", "quarantine")]
+    [0, 10, 15]
     """
     if queue == "single":
         return 0

@@ -147,6 +147,21 @@ _SURVEY_REJECTS = sa.text("""
     ORDER BY line LIMIT :shown""")
 
 
+_BY_STATUS = (
+    sa.select(BatchCount.status, sa.func.sum(BatchCount.n).label("n"))
+    .where(BatchCount.tenant_id == BatchJob.tenant_id, BatchCount.batch_id == BatchJob.id)
+    .group_by(BatchCount.status)
+    .correlate(BatchJob)
+    .lateral("sums")
+)
+_SUMS = (
+    sa.select(sa.func.jsonb_object_agg(_BY_STATUS.c.status, _BY_STATUS.c.n))
+    .select_from(_BY_STATUS)
+    .correlate(BatchJob)
+    .scalar_subquery()
+)
+
+
 class Batches:
     def __init__(self, session: Session, tenant_id: UUID) -> None:
         self._session = session
@@ -273,22 +288,9 @@ class Batches:
 
     def _views(self, query: sa.Select[BatchJob]) -> list[BatchView]:
         """Rows and their sums from one statement, that is: from one snapshot."""
-        sums = (
-            sa.select(BatchCount.status, sa.func.sum(BatchCount.n).label("n"))
-            .where(BatchCount.tenant_id == BatchJob.tenant_id, BatchCount.batch_id == BatchJob.id)
-            .group_by(BatchCount.status)
-            .correlate(BatchJob)
-            .lateral("sums")
-        )
-        counts = (
-            sa.select(sa.func.jsonb_object_agg(sums.c.status, sums.c.n))
-            .select_from(sums)
-            .correlate(BatchJob)
-            .scalar_subquery()
-        )
         rows = self._session.execute(
             query.where(BatchJob.tenant_id == self._tenant_id)
-            .add_columns(counts)
+            .add_columns(_SUMS)
             .execution_options(populate_existing=True)
         )
         return [BatchView(batch, _counts(found or {})) for batch, found in rows]
