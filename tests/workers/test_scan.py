@@ -304,6 +304,31 @@ def test_a_rescan_writes_the_difference(site, submit, work, urls_of, database, t
     assert rows == 4
 
 
+@pytest.mark.parametrize("again", [(304, {}, b""), urlset("/1", "/2", "/3")], ids=["304", "the same bytes"])
+def test_a_rescan_of_what_is_unchanged_touches_neither_the_rows_nor_their_index(
+    site, submit, work, urls_of, superuser_here, monkeypatch, again
+):
+    """Byte by byte, as PostgreSQL has them on disk; and nothing is parsed into rows."""
+    site.resources[HOST, "/sitemap.xml"] = (200, {"ETag": '"1"'}, urlset("/1", "/2", "/3"))
+    _, first = submit()
+    work(first)
+    superuser_here.execute("VACUUM (FREEZE) sitemap_urls")  # or reading would leave hints in the rows
+    before = on_disk(superuser_here)
+    site.resources[HOST, "/sitemap.xml"] = again
+    monkeypatch.setattr(Inventory, "stage", lambda *_: pytest.fail("rows were staged"))
+    _, second = submit()
+    view = work(second)
+    assert (view.job.status, view.job.outcome) == ("complete", "unchanged")
+    assert on_disk(superuser_here) == before
+    assert urls_of(second) == urls_of(first) != []
+
+
+def on_disk(superuser):
+    superuser.execute("CHECKPOINT")
+    query = "SELECT pg_read_binary_file(pg_relation_filepath(name)) FROM unnest(ARRAY['sitemap_urls', 'pk_sitemap_urls']) name"
+    return superuser.execute(query).fetchall()
+
+
 def test_a_scan_that_goes_on_after_another_of_its_domain_counts_as_the_newer(
     site, submit, work, runtime, urls_of, database
 ):
