@@ -56,19 +56,21 @@ def rows(listed):
     return [UrlRow(url_key(url), url, None, at, None, None, freq, *[None] * 3) for url, (freq, at) in listed.items()]
 
 
+MET = sa.text("UPDATE sitemap_files SET gone_scan = NULL, removed_at = NULL WHERE id = :file")
+
+
 def land(uow, domain, file, scan_no, how, listed):
     """As `services.scans` does it."""
     file_id = uow.inventory.ensure_file(domain.id, file)
     match how:
         case "read" | "partial":
-            uow.inventory.land(file_id, scan_no, rows(listed), complete=None)
-            if how == "read" and listed:
-                uow.inventory.remove_missing(file_id, scan_no)
+            if listed:
+                uow.inventory.land(file_id, scan_no, rows(listed), complete=how == "read")
             elif how == "read":
                 uow.inventory.remove_urls(file_id, scan_no)
-            uow.inventory.update_file(file_id, gone_scan=None, removed_at=None)
+            uow.session.execute(MET, {"file": file_id})
         case "unchanged":
-            uow.inventory.update_file(file_id, gone_scan=None, removed_at=None)
+            uow.session.execute(MET, {"file": file_id})
         case "gone":
             uow.inventory.met_gone(file_id, scan_no)
         case "unlisted":
