@@ -19,6 +19,11 @@ _SET_DETAILS = direct.statement(
 )
 
 
+def begins(host: str) -> sa.ColumnElement[bool]:
+    """Hosts that begin so. Behind row-level security LIKE finds no index: it might tell of rows that are others'."""
+    return Domain.host.bool_op("^@")(host.lower())
+
+
 class Domains:
     def __init__(self, session: Session, tenant_id: UUID) -> None:
         self._session = session
@@ -49,7 +54,7 @@ class Domains:
         if last is not None:
             query = query.where(sa.tuple_(Domain.host, Domain.path) > sa.tuple_(*map(sa.literal, last)))
         if host is not None:
-            query = query.where(Domain.host.startswith(host.lower(), autoescape=True))
+            query = query.where(begins(host))
         return page(self._session.scalars(query).all(), limit, lambda d: (d.host, d.path))
 
     def url_total(self) -> int:

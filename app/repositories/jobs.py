@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, aliased
 
 from app.errors import Aborted, Conflict
 from app.repositories import direct
+from app.repositories.domains import begins
 from app.repositories.keyset import PageOf, decode, page
 from models import BatchJob, Domain, Job, Tenant
 from models.states import OPEN_JOBS, QUARANTINE_AFTER, BatchStatus, JobStatus
@@ -270,7 +271,7 @@ class Jobs:
         if status is not None:
             query = query.where(Job.status == status)
         if domain is not None:
-            query = query.where(Domain.host.startswith(domain.lower(), autoescape=True))
+            query = query.where(begins(domain))
         rows = [JobView(*row) for row in self._session.execute(query)]
         return page(rows, limit, lambda view: (view.job.id,))
 
