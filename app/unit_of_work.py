@@ -207,6 +207,7 @@ def _engine(url: str, pool: PoolSettings, limits: Mapping[str, int]) -> sa.Engin
         pool_size=pool.size,
         max_overflow=pool.overflow,
         pool_timeout=pool.timeout,
+        pool_use_lifo=True,  # few connections that are warm, with their statements prepared, before many that are not
         pool_recycle=pool.recycle,
         connect_args={
             "prepare_threshold": pool.prepare_threshold,

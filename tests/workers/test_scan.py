@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
+from contextlib import nullcontext
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 
-from app.errors import Unavailable
+from app.errors import Aborted, Unavailable
 from app.fetching import client
 from app.repositories.inventory import Inventory
-from app.services import upkeep
+from app.scanning.values import SitemapFile, SitemapRead, UrlEntry
+from app.services import scans, upkeep
 from app.services.jobs import waiting_on
+from app.services.scans import Recorder
 from app.settings import parse_connect_to
 from tests.running import until
 from workers import scan
@@ -370,6 +374,84 @@ def test_an_unchanged_site_costs_no_row(site, submit, work, urls_of, database, t
     _, forced = submit(force=True)
     site.resources[HOST, "/sitemap.xml"] = tagged
     assert work(forced).job.outcome == "sitemaps_found"
+
+
+@pytest.fixture
+def tagged(site):
+    """A site of an index and two files, and a way to give one of them other URLs; what did not change is 304."""
+    at = {}
+
+    def put(path, body):
+        def answer():
+            return (200, {"ETag": tag}, body) if at.pop(path, None) else (304, {"ETag": tag}, b"")
+
+        tag = f'"{hash(body)}"'
+        at[path] = True
+        site.resources[HOST, path] = answer
+
+    put("/sitemap.xml", index("/a.xml", "/b.xml"))
+    put("/a.xml", urlset("/1"))
+    put("/b.xml", urlset("/2"))
+    return put
+
+
+def test_an_unchanged_tree_is_written_in_one_transaction(tagged, submit, work, database, tenant_id, superuser_here):
+    for outcome in ("sitemaps_found", "unchanged"):
+        view = work(job_id := submit()[1])
+        assert (view.job.outcome, view.domain.url_count, view.job.stats["urls"]) == (outcome, 2, 2)
+    with database.for_tenant(tenant_id) as uow:
+        reads = {one.url.rpartition("/")[2]: one for one in uow.inventory.all_reads(job_id)}
+        (page,) = uow.pages.of_job(job_id, limit=10, cursor=None).items
+    assert {name: one.read.status for name, one in reads.items()} == dict.fromkeys(
+        ("sitemap.xml", "a.xml", "b.xml"), "unchanged"
+    )
+    assert reads["a.xml"].parent_url == reads["sitemap.xml"].url
+    assert (page.read.is_home, page.page.title) == (True, "Hello")
+    writers = "SELECT DISTINCT xmin::text FROM {} WHERE job_id = %s"
+    assert superuser_here.execute(
+        f"{writers.format('sitemap_reads')} UNION {writers.format('page_reads')}", [job_id, job_id]
+    ).rowcount == 1  # fmt: skip
+
+
+def test_what_waits_is_written_when_the_job_is_put_back_and_under_its_own_token_only(
+    tagged, submit, work, dispatch, database, tenant_id
+):
+    work(submit()[1])
+    _, job_id = submit()
+    (row,) = dispatch().values()
+    mine = scans.claim(
+        database, tenant_id=tenant_id, job_id=job_id, dispatch_no=row.dispatch_no, lease=60, worker="w:1"
+    )
+    for token, taken in ((uuid4(), []), (mine.token, ["unchanged"])):
+        recorder = Recorder(database, replace(mine, token=token), lease=60, check=lambda: None)
+        recorder.take(SitemapRead(file=unchanged("/a.xml"), batches=()))
+        with nullcontext() if taken else pytest.raises(Aborted):
+            recorder.put_back(seconds=0, reason=None)
+        with database.for_tenant(tenant_id) as uow:
+            assert [one.read.status for one in uow.inventory.all_reads(job_id)] == taken
+
+
+def unchanged(path):
+    url = f"http://{HOST}{path}"
+    return SitemapFile(url=url, final_url=url, discovered_by="robots", parent=None, depth=0, status="unchanged")
+
+
+def test_urls_are_counted_anew_after_a_scan_that_never_ended(tagged, submit, work, dispatch, database, tenant_id):
+    work(submit()[1])
+    _, stopped = submit()
+    (row,) = dispatch().values()
+    mine = scans.claim(
+        database, tenant_id=tenant_id, job_id=stopped, dispatch_no=row.dispatch_no, lease=60, worker="w:1"
+    )
+    read = replace(unchanged("/a.xml"), status="read", kind="urlset", etag='"x"', complete=True)
+    urls = [UrlEntry(url=f"http://{HOST}/{n}", listed=f"http://{HOST}/{n}") for n in (1, 3)]
+    Recorder(database, mine, lease=60, check=lambda: None).take(SitemapRead(file=read, batches=[urls]))
+    with database.for_tenant(tenant_id) as uow:
+        assert uow.jobs.cancel(stopped)
+        assert uow.jobs.get(stopped).domain.url_count == 2
+        uow.commit()
+    view = work(submit()[1])
+    assert (view.job.outcome, view.domain.url_count) == ("unchanged", 3)
 
 
 def test_a_304_that_no_one_asked_for_is_a_failure_and_removes_nothing(site, submit, work, urls_of):
