@@ -19,6 +19,8 @@ import sqlalchemy as sa
 
 from app.errors import Aborted
 from app.repositories.jobs import Jobs
+from app.repositories.pages import Pages
+from app.repositories.reads import Reads
 from tests.chaos.barriers import REFUSED, SOCKET
 
 DIRECTORY = Path(os.environ["CHAOS_DIRECTORY"])
@@ -60,15 +62,16 @@ def _name_us():
 
 
 def _tell_tokens():
-    for fenced in ("hold", "complete"):
-        setattr(Jobs, fenced, _telling(getattr(Jobs, fenced)))
+    told = ((Jobs, "hold"), (Jobs, "complete"), (Reads, "hold"), (Reads, "record"), (Pages, "record"))
+    for rows, fenced in told:
+        setattr(rows, fenced, _telling(getattr(rows, fenced)))
 
 
 def _telling(fenced):
-    def telling(self, job_id, token, **values):
+    def telling(self, job_id, token, *further, **values):
         self._session.execute(sa.text("SELECT set_config('chaos.token', :token, true)"), {"token": str(token)})
         try:
-            return fenced(self, job_id, token, **values)
+            return fenced(self, job_id, token, *further, **values)
         except Aborted:
             with (DIRECTORY / REFUSED).open("a", encoding="utf-8") as file:
                 file.write(f"{os.getpid()} {job_id} {token}\n")
