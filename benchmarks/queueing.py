@@ -44,7 +44,7 @@ def run(bench: Bench) -> Result:
 
 
 def _noops(bench: Bench, result: Result) -> None:
-    on, count = bench.platform, bench.size(5_000, 500)
+    on, count = bench.platform, bench.size(1_500, 500)
     with on.idlers(PROCESSES) as ours, _celery(bench, PROCESSES) as theirs:
         tenant = on.tenant()
         parts = {"database": [on.postgres], "broker": [on.valkey]}
