@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 import sqlalchemy as sa
@@ -16,6 +16,7 @@ from app.repositories import direct
 NULL: Final = "\\N"
 _ESCAPES: Final = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
 
+T = TypeVar("T")
 Row = Sequence[Any]  # of texts, None, and whatever PostgreSQL reads as Python writes it: numbers, instants, UUIDs
 
 
@@ -45,7 +46,7 @@ def stage(session: Session, create: str, table: str, columns: Sequence[str], bat
     return count
 
 
-def batched(rows: Iterable[Row], size: int = 500) -> Iterable[list[Row]]:
+def batched(rows: Iterable[T], size: int = 500) -> Iterable[list[T]]:
     """
     >>> list(batched([(1,), (2,), (3,)], 2))
     [[(1,), (2,)], [(3,)]]

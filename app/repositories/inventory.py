@@ -252,7 +252,7 @@ class Inventory:
         Those it does not list are removed only if it was read to its end: `complete`.
         """
         if rows is not None:
-            self.stage([list(rows)])
+            self.stage(bulk.batched(rows))
         values = {"tenant": self._tenant_id, "file": file_id, "scan": scan_no}
         if not self._has_urls(file_id):
             return Landed(bulk.affected(self._session, sa.text(_LAND_FIRST), values), 0, 0)

@@ -15,6 +15,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -89,6 +90,7 @@ def _varies(operation: Any, mode: GenerationMode) -> bool:
 
 
 def _schema(app: Any, document: dict[str, Any]) -> Any:
+    document = deepcopy(document)  # an application has one
     # Credentials are the world's business: a request is not bad for a bad token.
     for operation in _operations(document):
         operation.pop("security", None)
