@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from app import points
 from app.repositories import direct
 
+MANY: Final = 1_000  # rows, from which on they are worth plans of their own
 NULL: Final = "\\N"
 _ESCAPES: Final = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
 
@@ -43,6 +44,10 @@ def stage(session: Session, create: str, table: str, columns: Sequence[str], bat
                 copy.write(_lines(batch))
                 count += len(batch)
         points.reached("copied")  # by us; PostgreSQL waits for more until the block ends
+    if count >= MANY:
+        # What was planned for a dozen rows, foreign keys' checks of a small table too, would go through all of these
+        # for each of them: minutes for a hundred thousand.
+        direct.connection(session).execute("DISCARD PLANS")
     return count
 
 
