@@ -27,6 +27,8 @@ BUSY_PAUSE = 2.0  # seconds until a job whose domain is being scanned asks again
 # domain in between) and all that the scan needs to know. Its job is found by key: to a planner, whose statistics are of
 # a time when hardly any job was queued, the index of those in flight looks as good, and would be read through.
 _ACTIVE = f"('{BatchStatus.PENDING}', '{BatchStatus.RUNNING}')"
+# Looked up by values, never joined by them: of a tenant whose rows came while statistics were taken PostgreSQL believes
+# that it has none, and joins all of its jobs to all of its domains to find one.
 _CLAIM = direct.statement(f"""
     WITH due AS (
         SELECT j.id, j.domain_id, j.scan_no, coalesce(b.options, j.options) AS options
@@ -37,15 +39,16 @@ _CLAIM = direct.statement(f"""
         FOR UPDATE OF j
     ), numbered AS (
         UPDATE domains d SET scan_count = scan_count + 1 FROM due
-        WHERE d.tenant_id = :tenant AND d.id = due.domain_id AND d.scan_count IS DISTINCT FROM due.scan_no
+        WHERE d.tenant_id = :tenant AND d.id = (SELECT domain_id FROM due)
+          AND d.scan_count IS DISTINCT FROM due.scan_no
         RETURNING d.scan_count
     )
     UPDATE jobs SET status = 'running', attempt = attempt + 1, lease_token = :token, dispatch_until = NULL,
                     lease_until = now() + make_interval(secs => :lease), started_at = coalesce(started_at, now()),
                     scan_no = coalesce((SELECT scan_count FROM numbered), jobs.scan_no),
                     worker = :worker, waiting_on = NULL, updated_at = now()
-    FROM due JOIN domains d ON d.tenant_id = :tenant AND d.id = due.domain_id
-    WHERE jobs.tenant_id = :tenant AND jobs.id = due.id
+    FROM due, domains d
+    WHERE d.tenant_id = :tenant AND d.id = (SELECT domain_id FROM due) AND jobs.tenant_id = :tenant AND jobs.id = :job
     RETURNING jobs.domain_id, jobs.attempt, jobs.scan_no, due.scan_no IS NULL AS fresh, jobs.scheme, d.host, d.path,
               d.scheme AS learnt_scheme, d.url_count, due.options, jobs.stats, jobs.checkpoint, jobs.spent_seconds,
               EXISTS (SELECT FROM jobs last WHERE last.tenant_id = :tenant AND last.id = d.last_job_id
@@ -79,14 +82,14 @@ _CHECKPOINT = direct.statement(f"""
 # The last of an attempt that ends well, in one statement: under its token it ends the job, forgets the files it knew of
 # and by its limits never asked for, and writes down what its domain has now; under any other it touches nothing.
 # Nobody else writes what it counts, so that its snapshot may be older than the row's lock does no harm.
+_DOMAIN = "(SELECT domain_id FROM jobs WHERE tenant_id = :tenant AND id = :job)"
 _READ = """(SELECT count(*) FROM sitemap_reads WHERE tenant_id = :tenant AND job_id = :job
             AND status IN ('read', 'partial', 'unchanged'))"""
 _COUNTED = f"""
     WITH lists AS (
         SELECT f.id, (SELECT count(*) FROM sitemap_urls u
                       WHERE u.tenant_id = :tenant AND u.file_id = f.id AND u.to_scan IS NULL) AS n
-        FROM jobs j JOIN sitemap_files f ON f.tenant_id = :tenant AND f.domain_id = j.domain_id
-        WHERE j.tenant_id = :tenant AND j.id = :job
+        FROM sitemap_files f WHERE f.tenant_id = :tenant AND f.domain_id = {_DOMAIN}
     ), found AS MATERIALIZED (
         SELECT {_READ} AS sitemaps,
                CASE WHEN count(*) FILTER (WHERE n > 0) <= 1 THEN coalesce(sum(n), 0)
@@ -97,8 +100,7 @@ _COUNTED = f"""
 _KEPT = f"""
     WITH found AS MATERIALIZED (
         SELECT {_READ} AS sitemaps, d.url_count AS urls
-        FROM jobs j JOIN domains d ON d.tenant_id = :tenant AND d.id = j.domain_id
-        WHERE j.tenant_id = :tenant AND j.id = :job
+        FROM domains d WHERE d.tenant_id = :tenant AND d.id = {_DOMAIN}
     )"""
 _END = """, ended AS (
         UPDATE jobs SET status = 'complete', outcome = :outcome, progress = 100, finished_at = now(),
@@ -109,12 +111,12 @@ _END = """, ended AS (
         FROM found WHERE tenant_id = :tenant AND id = :job AND lease_token = :token
         RETURNING id, domain_id
     ), forgotten AS (
-        DELETE FROM sitemap_reads r USING ended
-        WHERE r.tenant_id = :tenant AND r.job_id = ended.id AND r.status = 'pending'
+        DELETE FROM sitemap_reads
+        WHERE tenant_id = :tenant AND job_id = :job AND status = 'pending' AND EXISTS (SELECT FROM ended)
     )
     UPDATE domains d SET last_job_id = ended.id, last_outcome = :outcome, last_scanned_at = now(),
                          sitemap_count = found.sitemaps, url_count = found.urls, scheme = coalesce(:scheme, d.scheme)
-    FROM ended, found WHERE d.tenant_id = :tenant AND d.id = ended.domain_id"""
+    FROM ended, found WHERE d.tenant_id = :tenant AND d.id = (SELECT domain_id FROM ended)"""
 _COMPLETE, _COMPLETE_AS_BEFORE = direct.statement(_COUNTED + _END), direct.statement(_KEPT + _END)
 _FAIL = direct.statement(
     f"UPDATE jobs SET status = 'failed', finished_at = now(), waiting_on = NULL, {_ERROR}, {_OVER} {_HELD}"

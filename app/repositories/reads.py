@@ -58,12 +58,13 @@ _HOLD = direct.statement("""
     WITH held AS MATERIALIZED (
         SELECT domain_id FROM jobs WHERE tenant_id = :tenant AND id = :job AND lease_token = :token FOR UPDATE
     ), known AS MATERIALIZED (
-        SELECT f.url_hash, f.id FROM held JOIN sitemap_files f
-            ON f.tenant_id = :tenant AND f.domain_id = held.domain_id AND f.url_hash = ANY(CAST(:keys AS uuid[]))
+        SELECT url_hash, id FROM sitemap_files
+        WHERE tenant_id = :tenant AND domain_id = (SELECT domain_id FROM held)
+          AND url_hash = ANY(CAST(:keys AS uuid[]))
     ), landing AS MATERIALIZED (
-        SELECT f.url_hash, f.id FROM held JOIN sitemap_files f
-            ON f.tenant_id = :tenant AND f.domain_id = held.domain_id AND f.url_hash = CAST(:landing AS uuid)
-        FOR UPDATE OF f
+        SELECT url_hash, id FROM sitemap_files
+        WHERE tenant_id = :tenant AND domain_id = (SELECT domain_id FROM held) AND url_hash = CAST(:landing AS uuid)
+        FOR UPDATE
     ), added AS (
         INSERT INTO sitemap_files (tenant_id, domain_id, url_hash, url)
         SELECT :tenant, held.domain_id, named.url_hash, named.url
@@ -111,7 +112,7 @@ _RECORD = direct.statement(f"""
     )
     UPDATE jobs SET progress = greatest(progress, :progress), stats = CAST(:stats AS jsonb),
                     lease_until = clock_timestamp() + make_interval(secs => :lease)
-    FROM held WHERE jobs.tenant_id = :tenant AND jobs.id = held.id""")
+    FROM held WHERE jobs.tenant_id = :tenant AND jobs.id = :job""")
 
 
 class Reads:
