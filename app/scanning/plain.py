@@ -128,14 +128,17 @@ class PlainReader:
         extras = self._extras(parts, undo, is_exact=is_exact)
         if extras is None:
             return None
+        often, rank = parts[4::7], parts[5::7]
+        if undo is not str:
+            often, rank = ([text and undo(text) for text in texts] for texts in (often, rank))
         are_canonical = self._listing.are_canonical(listed)
         entries = map(  # by position, and without a loop of ours: this runs once a URL
             UrlEntry,
             listed if are_canonical else map(self._listing.canonical, listed),
             listed,
             parse_lastmods(dates),
-            map(read_changefreq, parts[4::7]),
-            map(read_priority, parts[5::7]),
+            map(read_changefreq, often),
+            map(read_priority, rank),
             *extras,
         )
         return list(entries) if are_canonical else [entry for entry in entries if entry.url]

@@ -9,7 +9,7 @@ from html import escape
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -213,6 +213,7 @@ WRITERS = st.builds(
 
 
 @given(st.lists(ENTRIES, max_size=6) | st.lists(CHILDREN, min_size=1, max_size=6), WRITERS, st.booleans())
+@example([UrlEntry(URL, URL, changefreq="always", priority=0.5)], Writer("", "hexadecimal", "", "utf-8", True), False)
 @settings(max_examples=200)
 def test_what_was_written_is_read(entries, writer, zipped):
     body = writer.document(entries)
