@@ -54,6 +54,15 @@ def test_upgrading_twice_changes_nothing(urls, owner):
     assert schema.current(owner) == schema.head()
 
 
+@pytest.mark.parametrize("table", ["domains", "jobs"])
+def test_nobody_counts_a_table_while_a_first_large_batch_comes_in(owner, table):
+    """Were it counted, its rows would not be seen, and a job's domain be looked up by the tenant alone (0006)."""
+    options = owner.scalar(sa.text("SELECT reloptions FROM pg_class WHERE oid = CAST(:t AS regclass)"), {"t": table})
+    kept = dict(option.split("=") for option in options)
+    counted = ("analyze_threshold", "vacuum_threshold", "vacuum_insert_threshold")
+    assert {name: kept.get(f"autovacuum_{name}") for name in counted} == dict.fromkeys(counted, "10000")
+
+
 def test_built_in_roles_are_those_of_the_code(owner, settings):
     engine = sa.create_engine(settings.system_database_url.get_secret_value())
     with engine.connect() as connection:
