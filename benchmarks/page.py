@@ -85,7 +85,7 @@ def _conditions(result: Mapping[str, Any]) -> str:
     libraries = ", ".join(f"{name} {number}" for name, number in versions.items())
     words = (
         f"{result['at'][:10]}, {result['mode']} run at {result['revision']}, {machine['processors']} processors"
-        f" ({machine['model']}, {machine['memory_mib']:,} MiB), load {result['load']} when it began; {libraries}."
+        f" ({machine['model']}, {machine['memory_mib']:,} MiB), load {result['load']} when the run began; {libraries}."
     )
     if _is_doubtful(result):
         words += " **A short run, or one beside other work: it shows that the benchmark runs, and no more.**"

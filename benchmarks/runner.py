@@ -70,16 +70,16 @@ class Bench:
 
 def run(stages: Sequence[str], *, short: bool, peers: Path | None, results: Path) -> bool:
     """Run stages; False if one of them failed, or left a bar of its own without a figure."""
-    good = True
+    good, load = True, os.getloadavg()[0]  # of others: once the first stage is over it is our own
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         with Bench(short=short, peers=peers, directory=Path(directory)) as bench:
             for stage in stages:
-                good &= _stage(stage, bench, results)
+                good &= _stage(stage, bench, load, results)
     return good
 
 
-def _stage(stage: str, bench: Bench, results: Path) -> bool:
-    began, load = time.monotonic(), os.getloadavg()[0]
+def _stage(stage: str, bench: Bench, load: float, results: Path) -> bool:
+    began = time.monotonic()
     print(f"{stage} …", flush=True)
     try:
         result: Result = import_module(f"benchmarks.{stage}").run(bench)

@@ -166,6 +166,7 @@ class Platform:
                     env={**self._environment, **environment},
                     stdout=out,
                     stderr=out,
+                    start_new_session=True,  # as in production, where the processor is shared out among sessions
                 )
                 stack.callback(_end, process)
                 processes.append(process)
@@ -226,7 +227,12 @@ def platform(directory: Path) -> Iterator[Platform]:
         )
         with (directory / "api.log").open("wb") as out:
             api = subprocess.Popen(
-                [sys.executable, "manage.py", "api"], cwd=ROOT, env=environment, stdout=out, stderr=out
+                [sys.executable, "manage.py", "api"],
+                cwd=ROOT,
+                env=environment,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
         ends.callback(_end, api)
         url = f"http://127.0.0.1:{port}"

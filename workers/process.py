@@ -45,7 +45,7 @@ def main() -> None:
     logs.configure(level=settings.log_level, style=settings.log_format)
     _hush()
     _volunteer()
-    os.nice(niceness(arguments.queue, settings.worker_nice))
+    stand_back(niceness(arguments.queue, settings.worker_nice))
     runtime = Runtime(settings, name=arguments.name)
     celery = celery_app.make(settings)
     _register(celery, runtime)
@@ -70,6 +70,15 @@ def niceness(queue: str, batches: int) -> int:
     if queue == "single":
         return 0
     return min(batches + (MORE_FOR_QUARANTINE if queue == QUARANTINE else 0), 19)
+
+
+def stand_back(by: int) -> None:
+    """Be `nice`: also as a session, where Linux shares the processor out among sessions first (sched_autogroup)."""
+    os.nice(by)
+    group = Path("/proc/self/autogroup")
+    if os.getsid(0) == os.getpid() and group.exists():
+        with suppress(OSError):  # a system that does not let us; within the session it holds all the same
+            group.write_text(str(by), encoding="ascii")
 
 
 def _tune_collector() -> None:
