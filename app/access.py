@@ -38,7 +38,7 @@ FEATURES: dict[str, str] = {
     "pages": "HTML pages: none are fetched (`max_pages` counts as 0), and those that jobs met are not listed",
     "schedules": "reserved: there are no schedules yet",
     "webhooks": "reserved: there are no webhooks yet",
-    "exports": "reserved: downloads of results, of which there are none yet; an audit trail's export is none of them",
+    "exports": "downloading results as files; an audit trail's export is none of them",
 }
 
 PLATFORM_PERMISSIONS = frozenset(_PLATFORM_ADMIN)

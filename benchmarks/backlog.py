@@ -29,7 +29,7 @@ NEIGHBOURS, THEIR_JOBS = 20, 1_000
 
 
 def run(bench: Bench) -> Result:
-    on, jobs = bench.platform, bench.size(200_000, 3_000)
+    on, jobs = bench.platform, bench.size(1_000_000, 3_000)
     on.clear()
     result = Result({"latency": _latency(bench)})
     for n in range(NEIGHBOURS):

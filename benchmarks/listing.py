@@ -2,6 +2,7 @@
 
 The inventory of one site as of one job, in pages of 100, over REST, all the way from the first to the thousandth.
 What is in a page is compared with what PostgreSQL says stands there. Then the pages are asked for in turns, one by one.
+At last the beginning of the whole as a file.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from typing import Any
 from uuid import UUID
 
-from benchmarks.measuring import Meter, agree, ratio
+from benchmarks.measuring import Meter, agree, forget_peak, ratio, resident, tree
 from benchmarks.record import OURS, Result, Table, spread
 from benchmarks.runner import Bench
 from benchmarks.stack import Platform
@@ -54,11 +55,13 @@ def run(bench: Bench) -> Result:
             cpu[page] += [spent.all_cpu / repeats * 1000] * (turn > 0)
         for page, cursor in list(cursors.items()) * repeats:
             times[page] += [_timed(on, job, cursor)[0]] * (turn > 0)
+    export = _exported(on, job, bench.size(1_000_000, rows))
     on.clear()
     table = {f"{OURS}, page {page:,}": {"time": spread(times[page]), "cpu": spread(cpu[page])} for page in pages}
     columns = {"time": "ms a page", "cpu": "CPU ms, API and PostgreSQL"}
     bars = {"listing_pages": ratio(times[last], times[1])}
-    return Result({"pages": Table(f"{rows:,} URLs, pages of {PAGE}", columns, table, "time")}, bars)
+    tables = {"pages": Table(f"{rows:,} URLs, pages of {PAGE}", columns, table, "time"), "export": export}
+    return Result(tables, bars)
 
 
 def _filled(on: Platform, files: int, per_file: int) -> tuple[UUID, UUID]:
@@ -76,6 +79,22 @@ def _filled(on: Platform, files: int, per_file: int) -> tuple[UUID, UUID]:
     on.sql("VACUUM ANALYZE sitemap_urls")
     on.sql("VACUUM ANALYZE sitemap_files")
     return domain, job
+
+
+def _exported(on: Platform, job: UUID, rows: int) -> Table:
+    """The first rows of the same list as a file, and what the API's process grows by while it writes them."""
+    processes = tree(on.api)
+    found: dict[str, Any] = {}
+    for form in ("jsonl", "csv"):
+        before = max(resident(pid, "VmRSS") for pid in processes)
+        forget_peak(*processes)
+        with Meter(api=[on.api], database=[on.postgres]).running() as spent:
+            agree({"wanted": rows, "exported": on.client.lines(f"/jobs/{job}/export?format={form}", rows)})
+        growth = max(resident(pid, "VmHWM") for pid in processes) - before
+        cost = spent.all_cpu / rows * 1e6
+        found[f"{OURS}, {form}"] = {"rate": rows / spent.wall, "cpu": cost, "growth": max(growth, 0.0)}
+    columns = {"rate": "rows a second", "cpu": "CPU µs a row, API and PostgreSQL", "growth": "MiB that the API grew by"}
+    return Table(f"the first {rows:,} as a file", columns, found, "rate")
 
 
 def _at(on: Platform, domain: UUID, page: int, per_file: int) -> str:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -44,6 +45,12 @@ class Client:
             answer = self._session.request(method, self._url + path, timeout=LONGEST, **options)
         answer.raise_for_status()
         return answer.json()
+
+    def lines(self, path: str, wanted: int) -> int:
+        """Take an answer in as it comes, line by line, until there are as many of them; how many there were."""
+        with self._session.get(self._url + path, stream=True, timeout=LONGEST) as answer:
+            answer.raise_for_status()
+            return sum(1 for _ in islice(answer.iter_lines(chunk_size=1 << 16), wanted))
 
     def _sign_in(self) -> None:
         who = {"email": "admin@example.com", "password": PASSWORD}

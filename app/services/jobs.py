@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from app.services.quotas import Quotas
 from app.unit_of_work import Database, TenantUnit
 from models.states import QUARANTINE_AFTER, BatchStatus, JobStatus
 
+CHUNK = 1_000  # URLs
 JobKey = UUID | int  # its id or its number
 
 
@@ -51,6 +53,20 @@ class Jobs:
         """
         with self._database.for_tenant(actor.tenant_id) as uow:
             return uow.inventory.urls(_found(uow, key).job, limit=limit, cursor=cursor)
+
+    def export(self, actor: Actor, key: JobKey) -> Iterator[Sequence[UrlView]]:
+        """All of them, in chunks, each read in a transaction of its own: what one scan left does not change any more.
+
+        :raises NotFound: the tenant has no such job, with the first chunk
+        """
+        cursor = None
+        while True:
+            with self._database.for_tenant(actor.tenant_id) as uow:
+                page = uow.inventory.urls(_found(uow, key).job, limit=CHUNK, cursor=cursor)
+            yield page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
 
     def sitemaps(self, actor: Actor, key: JobKey, *, limit: int, cursor: str | None) -> PageOf[ReadView]:
         """:raises NotFound: the tenant has no such job"""

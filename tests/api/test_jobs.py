@@ -219,7 +219,7 @@ def test_urls_of_another_host_are_marked(scan, get, database, tenant_id, superus
     assert {url["url"]: url["cross_host"] for url in get(job["links"]["urls"])["items"]} == listed
 
 
-@pytest.mark.parametrize("tail", ["", "/urls", "/sitemaps", "/pages"])
+@pytest.mark.parametrize("tail", ["", "/urls", "/export", "/sitemaps", "/pages"])
 def test_another_tenants_job_is_as_missing_as_a_missing_one(client, scan, login, new_tenant, tail):
     job = scan()
     stranger = login("tenant_admin", tenant=new_tenant("acme"))
@@ -240,7 +240,7 @@ def test_another_tenants_job_cannot_be_moved(client, scan, login, new_tenant, ge
 
 
 @pytest.mark.parametrize("key", ["0", "-1", "x", "1" * 30, str(2**63), "%00", "\u0661", "1.0", "007"])
-@pytest.mark.parametrize("tail", ["", "/urls", "/sitemaps", "/pages"])
+@pytest.mark.parametrize("tail", ["", "/urls", "/export", "/sitemaps", "/pages"])
 def test_what_is_no_id_is_not_found(client, operator, key, tail):
     problem(client.get(f"{JOBS}/{key}{tail}", headers=operator), 404, "not_found")
 
@@ -257,5 +257,6 @@ def test_a_viewer_reads_but_does_not_act(client, login, scan):
     job = scan()
     viewer = login("viewer")
     assert client.get(f"{JOBS}/{job['id']}/urls", headers=viewer).status_code == 200
+    problem(client.get(f"{JOBS}/{job['id']}/export", headers=viewer), 403, "permission_denied")
     for move in ("cancel", "retry"):
         problem(client.post(f"{JOBS}/{job['id']}/{move}", headers=viewer), 403, "permission_denied")

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC
-from itertools import chain
 from typing import Any, Final
 
 import marshmallow as ma
-from flask import Response, current_app, stream_with_context
+from flask import Response
 
 from app.api.core import core
+from app.api.files import FORMATS, as_file, as_json, documented
 from app.api.inputs import Line, moment
 from app.api.paging import PageArgs, page_of
 from app.api.routers import Router
@@ -23,14 +19,10 @@ from app.api.streaming import while_allowed
 from app.repositories.audit import PLATFORM, Wanted
 from app.repositories.keyset import PageOf
 from app.services.audit import SEES_ALL, SEES_OWN, AuditTrail
-from app.services.spreadsheets import safe_cell
 from models import AuditEvent
 
 router = Router("audit-events", prefix="/audit-events", description="Who did what to what, from where")
 
-JSONL: Final = "application/x-ndjson"
-CSV: Final = "text/csv"
-Chunks = Iterable[Sequence[AuditEvent]]
 COLUMNS: Final = (
     "id", "at", "tenant_id", "actor_id", "actor_email", "via", "action", "object_type", "object_id", "address",
     "request_id", "before", "after",
@@ -64,7 +56,7 @@ class ListingArgs(PageArgs, Filters):
 
 
 class ExportArgs(Filters):
-    format = ma.fields.String(load_default="jsonl", validate=ma.validate.OneOf(["jsonl", "csv"]))
+    format = ma.fields.String(load_default="jsonl", validate=ma.validate.OneOf(FORMATS))
 
 
 class ActorShape(Schema):
@@ -110,13 +102,7 @@ _EVENT: Final = {
 }
 
 
-_FILE: Final = {
-    "description": "one event a line or row",
-    "content": {
-        JSONL: {"schema": {"type": "string"}, "example": f"{json.dumps(_EVENT)}\n"},
-        CSV: {"schema": {"type": "string"}, "example": ",".join(COLUMNS)},
-    },
-}
+_FILE: Final = documented("one event", COLUMNS, _EVENT)
 
 
 @router.route("")
@@ -142,16 +128,10 @@ def export(args: dict[str, Any]) -> Response:
 
     The answer ends without its last chunk, and so is no whole file, where the caller's rights end before it does.
     """
-    name = args.pop("format")
-    write, mimetype = FORMATS[name]
+    form = args.pop("format")
     actor = current_actor()
     chunks = while_allowed(_trail().export(actor, Wanted(**args)), AuditTrail.permission(actor))
-    first = next(chunks)  # what goes wrong at once is answered as a problem
-    return Response(
-        stream_with_context(write(chain([first], chunks))),
-        mimetype=mimetype,
-        headers={"Content-Disposition": f'attachment; filename="audit-events.{name}"'},
-    )
+    return as_file("audit-events", form, chunks, columns=COLUMNS, lines=shown, cells=_cells)
 
 
 def shown(event: AuditEvent) -> dict[str, Any]:
@@ -171,42 +151,17 @@ def shown(event: AuditEvent) -> dict[str, Any]:
     }
 
 
-def _jsonl(chunks: Chunks) -> Iterator[str]:
-    for chunk in chunks:
-        yield "".join(f"{_json(shown(event))}\n" for event in chunk)
-
-
-def _csv(chunks: Chunks) -> Iterator[str]:
-    yield _rows([COLUMNS])
-    for chunk in chunks:
-        yield _rows(map(_cells, chunk))
-
-
-def _rows(rows: Iterable[Sequence[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(rows)
-    return text.getvalue()
-
-
-def _cells(event: AuditEvent) -> list[str]:
+def _cells(event: AuditEvent) -> dict[str, object]:
     told = shown(event)
     actor, thing = told["actor"] or {}, told["object"] or {}
-    flat = {
+    return {
         **told,
         "at": event.at.astimezone(UTC).isoformat(),
         **{f"actor_{name}": value for name, value in actor.items()},
         **{f"object_{name}": value for name, value in thing.items()},
-        **{name: None if told[name] is None else _json(told[name]) for name in ("before", "after")},
+        **{name: None if told[name] is None else as_json(told[name]) for name in ("before", "after")},
     }
-    return [safe_cell(flat.get(name)) for name in COLUMNS]
-
-
-def _json(value: Any) -> str:
-    return str(current_app.json.dumps(value))
 
 
 def _trail() -> AuditTrail:
     return AuditTrail(core().database)
-
-
-FORMATS: Final = {"jsonl": (_jsonl, JSONL), "csv": (_csv, CSV)}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import marshmallow as ma
+from flask import Response
 
 from app.api.core import core
+from app.api.files import FORMATS, as_file, documented
 from app.api.inputs import Line, id_in_path
 from app.api.paging import PageArgs, page_of
 from app.api.routers import Router, polled
+from app.api.schemas import Schema
 from app.api.security import current_actor, requires
+from app.api.streaming import while_allowed
 from app.api.v2 import shapes
 from app.repositories.keyset import PageOf
 from app.services.jobs import Jobs
@@ -26,6 +30,28 @@ class JobArgs(PageArgs):
         validate=ma.validate.Length(1, 253),
         metadata={"description": "the beginning of the host name"},
     )
+
+
+class ExportArgs(Schema):
+    format = ma.fields.String(load_default="jsonl", validate=ma.validate.OneOf(FORMATS))
+
+
+_URL: Final = {
+    "url": "https://example.com/bread",
+    "cross_host": False,
+    "lastmod": "2026-11-01T08:00:00Z",
+    "changefreq": "weekly",
+    "priority": 0.5,
+    "images": [],
+    "videos": [],
+    "news": None,
+    "alternates": [],
+    "page_type": "product",
+    "sitemap_url": "https://example.com/sitemap.xml",
+    "first_seen_at": "2026-11-02T09:30:00Z",
+    "last_changed_at": "2026-11-02T09:30:00Z",
+    "removed_at": None,
+}
 
 
 @router.route("")
@@ -55,6 +81,22 @@ def show(key: str) -> dict[str, Any]:
 def urls(args: dict[str, Any], key: str) -> PageOf[Any]:
     """The site's URLs, as this job's scan left them"""
     return jobs().urls(current_actor(), id_in_path(key), **args).map(shapes.url)
+
+
+@router.route("/<key>/export")
+@requires("result:export", feature="exports")
+@router.arguments(ExportArgs, location="query")
+@router.response(200, {"type": "string"})
+@router.doc(responses={"200": documented("one URL", shapes.URL_COLUMNS, _URL)})
+@router.alt_response(404, "NOT_FOUND")
+def export(args: dict[str, Any], key: str) -> Response:
+    """All the site's URLs as this job's scan left them, as a file
+
+    The answer ends without its last chunk, and so is no whole file, where the caller's rights end before it does.
+    """
+    chunks = while_allowed(jobs().export(current_actor(), id_in_path(key)))
+    name = f"job-{key}-urls"
+    return as_file(name, args["format"], chunks, columns=shapes.URL_COLUMNS, lines=shapes.url, cells=shapes.url_cells)
 
 
 @router.route("/<key>/sitemaps")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
 import marshmallow as ma
 
+from app.api.files import as_json
 from app.api.inputs import moment
 from app.api.paging import page_of
 from app.api.schemas import Schema
@@ -18,7 +20,7 @@ from app.repositories.jobs import JobView
 from app.repositories.pages import PageView
 from app.scanning.discovery import bare_host
 from app.scanning.values import ScanOptions
-from app.services.jobs import waiting_on
+from app.services.jobs import rfc3339, waiting_on
 from models import Domain, SitemapUrl
 from models.states import BatchStatus, JobStatus
 
@@ -28,6 +30,10 @@ STATS: Final = ("sitemaps", "sitemaps_failed", "urls", "pages", "requests", "byt
 EXTRAS: Final = ("images", "videos", "alternates")
 CROSS_HOST: Final = "it lies on another host than the site"
 CHANGES: Final = ("added", "removed", "changed")
+URL_COLUMNS: Final = (
+    "url", "cross_host", "lastmod", "changefreq", "priority", "page_type", "sitemap_url", "first_seen_at",
+    "last_changed_at", "removed_at", "images", "videos", "news", "alternates",
+)  # fmt: skip
 LASTMOD: Final = ("lastmod", "lastmod_precision", "lastmod_raw")
 
 
@@ -303,6 +309,19 @@ def url(view: UrlView) -> dict[str, Any]:
         "last_changed_at": row.changed_at,
         "removed_at": row.removed_at,
     }
+
+
+def url_cells(view: UrlView) -> dict[str, object]:
+    """A row of a table: what has no end of parts is JSON in its cell, or empty."""
+    return {name: _cell(value) for name, value in url(view).items()}
+
+
+def _cell(value: Any) -> object:
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, list | dict):
+        return as_json(value) if value else None
+    return value
 
 
 def change(one: Difference) -> dict[str, Any]:
