@@ -13,7 +13,13 @@ from typing import Final, NamedTuple
 MAX_DEPTH: Final = 100  # libxml2 stops at 256
 MAX_NAME: Final = 200
 
-_NAME = r"[^\W\d][\w.\-]*+"  # possessive, or a name of megabytes is tried at all its lengths
+# What XML takes for names, less the colon (XML 1.0, 5th edition, productions 4 and 4a): `\w` has more, like `¹`.
+_INITIALS = (
+    "A-Z_a-z\xc0-\xd6\xd8-\xf6\xf8-\u02ff\u0370-\u037d\u037f-\u1fff\u200c\u200d\u2070-\u218f"
+    "\u2c00-\u2fef\u3001-\ud7ff\uf900-\ufdcf\ufdf0-\ufffd\U00010000-\U000effff"
+)
+_LETTERS = _INITIALS + r"\-.0-9" + "\xb7\u0300-\u036f\u203f\u2040"
+_NAME = f"[{_INITIALS}][{_LETTERS}]*+"  # possessive, or a name of megabytes is tried at all its lengths
 _TOKEN = re.compile(
     rf"""
       <!--(?P<comment>.*?)(?:-->|\Z)
@@ -27,7 +33,7 @@ _TOKEN = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _ATTRIBUTE = re.compile(  # the last branch takes words that are none, whole: else each of their letters is tried
-    rf"((?:{_NAME}:)?{_NAME})\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'>]++))|[\w.\-:]++",
+    rf"((?:{_NAME}:)?{_NAME})\s*+=\s*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\s\"'>]++))|[\w:{_LETTERS}]++",
 )
 _REFERENCE = re.compile(r"&(?:#([0-9]{1,7})|#[xX]([0-9A-Fa-f]{1,6})|([A-Za-z][A-Za-z0-9]{1,31}));|&")
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, Literal
+from urllib.parse import quote
 
 from lxml import etree
 
@@ -37,6 +38,7 @@ PROTOCOL_BYTES: Final = 52_428_800
 MAX_MISSES: Final = 4  # the first stretch often holds a comment; a document that goes on like that is not plain
 LINES: Final = 500  # of text that are handed on together
 PIECE: Final = 16  # entries that are mended together when one of them is damaged
+URI_MARKS: Final = "!#$%&'()*+,/:;=?@"  # RFC 3986, 2.2, less the brackets, and what is quoted already
 MAX_PREFIXES: Final = 200  # made-up namespaces a document may collect
 ENTRY_NAMES: Final[dict[DocumentKind, frozenset[str]]] = {
     "urlset": frozenset({"url", "sitemap"}),
@@ -256,7 +258,7 @@ class _Document:
         mended = mend(text, self._shape, cut=cut)
         if mended.fault:
             self._lost(mended.fault, line + mended.line)
-        root = _Wrap({prefix: f"urn:{prefix}" for prefix in mended.prefixes - {"xml", "xmlns"}}).parsed(mended.text)
+        root = _Wrap(_made_up(mended.prefixes)).parsed(mended.text)
         if root is None:
             self._lost("a stretch that cannot be read", line)
             return []
@@ -296,7 +298,7 @@ class _Wrap:
         missing = prefixes - self._namespaces.keys() - {"xml", "xmlns"}
         if not missing or len(self._namespaces) + len(missing) > MAX_PREFIXES:
             return self  # each piece would have to declare them all
-        return _Wrap({**self._namespaces, **{prefix: f"urn:{prefix}" for prefix in sorted(missing)}})
+        return _Wrap({**self._namespaces, **_made_up(missing)})
 
     def parsed(self, text: str) -> etree._Element | None:
         """The stretch as children of one element; None if it is not well formed."""
@@ -304,6 +306,11 @@ class _Wrap:
             return etree.fromstring(f"{self._opening}{text}</stretch>".encode(), self._parser)
         except etree.XMLSyntaxError:
             return None
+
+
+def _made_up(prefixes: frozenset[str]) -> dict[str, str]:
+    """A namespace for each prefix that needs one."""
+    return {prefix: f"urn:{prefix}" for prefix in sorted(prefixes - {"xml", "xmlns"})}
 
 
 def _pieces(text: str, entry_end: re.Pattern[str]) -> Iterator[str]:
@@ -316,7 +323,9 @@ def _pieces(text: str, entry_end: re.Pattern[str]) -> Iterator[str]:
         yield text[start:]
 
 
-def _attribute(text: str) -> str:
+def _attribute(uri: str) -> str:
+    """A namespace as declared, with what libxml2 refuses in one, like a space at its end, quoted."""
+    text = quote(uri, safe=URI_MARKS)
     return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
 
 

@@ -270,7 +270,9 @@ def test_an_encoding_that_could_hide_markup_is_not_honoured():
         urlset(A, attributes='xmlns="http://www.google.com/schemas/sitemap/0.84"'),
         urlset(A, attributes='xmlns="http://www.sitemaps.org/schemes/sitmap/0.9/"'),
         f'<sit:urlset xmlns:sit="http://x"><sit:url><sit:loc>{A}</sit:loc></sit:url></sit:urlset>',
+        urlset(A, attributes='xmlns="http://www.sitemaps.org/schemas/sitemap/0.9 " xmlns:é="urn:é"'),  # no URIs
         f'<urlset {NS}><url xmlns=""><loc>{A}</loc></url></urlset>',
+        f"<urlset {NS}><url><é:loc>{A}</é:loc></url></urlset>",
         f"<sit:urlset><sit:url><sit:loc>{A}</sit:loc></sit:url></sit:urlset>",
     ],
 )
