@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -160,6 +160,26 @@ _SUMS = (
     .correlate(BatchJob)
     .scalar_subquery()
 )
+
+
+_COLUMNS = BatchJob.__table__.columns.keys()
+_VIEW = direct.statement(
+    sa.select(*BatchJob.__table__.columns, _SUMS).where(
+        BatchJob.tenant_id == sa.bindparam("tenant"), BatchJob.id == sa.bindparam("batch")
+    )
+)
+
+
+def view(tenant_id: UUID, batch_id: UUID) -> direct.Question[BatchView | None]:
+    """The batch with its counts, to look at: it belongs to no session."""
+
+    def answer(rows: Sequence[direct.Row]) -> BatchView | None:
+        if not rows:
+            return None
+        *values, counts = rows[0]
+        return BatchView(BatchJob(**dict(zip(_COLUMNS, values, strict=True))), _counts(counts or {}))
+
+    return direct.Question(_VIEW, {"tenant": tenant_id, "batch": batch_id}, answer)
 
 
 class Batches:

@@ -6,8 +6,9 @@ transaction and read nothing it holds back; all others go through SQLAlchemy, wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import psycopg
 import sqlalchemy as sa
@@ -20,6 +21,8 @@ from sqlalchemy.orm import Session
 
 GRACE_SECONDS = 5.0  # from a statement's time limit to the end of our patience
 LONG_SECONDS = 900
+Row = tuple[Any, ...]
+T = TypeVar("T")
 _CONNECTION = "driver connection"
 _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
@@ -46,13 +49,22 @@ class Connection(psycopg.Connection[Any]):
             raise NoAnswer("PostgreSQL has not answered in time") from None
 
 
-def statement(text: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Question(Generic[T]):
+    """A statement that changes nothing, and what its rows mean."""
+
+    sql: str
+    values: Mapping[str, Any]
+    answer: Callable[[Sequence[Row]], T]
+
+
+def statement(sql: str | sa.Select[Any]) -> str:
     """SQL with parameters as SQLAlchemy writes them, as the driver wants them.
 
     >>> statement("SELECT 1 FROM jobs WHERE id = :job")
     'SELECT 1 FROM jobs WHERE id = %(job)s'
     """
-    return str(sa.text(text).compile(dialect=_DIALECT))
+    return str((sa.text(sql) if isinstance(sql, str) else sql).compile(dialect=_DIALECT))
 
 
 def begin(session: Session, over: sa.Connection, settings: Mapping[str, str]) -> None:
@@ -70,9 +82,20 @@ def begin(session: Session, over: sa.Connection, settings: Mapping[str, str]) ->
             raise psycopg.errors.error_from_result(result)
 
 
-def lost(session: Session) -> bool:
-    """Whether the connection that the session's transaction began over, or failed to, is no more."""
-    return bool(session.info[_CONNECTION].closed)
+def ask(over: sa.Connection, settings: Mapping[str, str], question: Question[T]) -> T:
+    """Have a question answered in a transaction of its own, with settings of its own, in one round trip."""
+    driver = _driver(over)
+    with driver.pipeline():
+        for setting in settings.items():
+            driver.execute("SELECT set_config(%s, %s, true)", setting)
+        found = driver.execute(question.sql, question.values)
+        driver.rollback()  # here all of it is sent, and the answers waited for
+    return question.answer(found.fetchall())
+
+
+def lost(over: sa.Connection) -> bool:
+    """Whether a connection is no more."""
+    return bool(_driver(over).closed)
 
 
 def commit(session: Session) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from app.access import Actor
 from app.errors import Conflict, NotFound
+from app.repositories import batches
 from app.repositories.batches import BatchView, Reject
 from app.repositories.keyset import PageOf
 from app.services.quotas import Quotas
@@ -33,6 +34,9 @@ class Batches:
 
     def get(self, actor: Actor, batch_id: UUID) -> BatchView:
         """:raises NotFound: the tenant has no such batch"""
+        found = self._database.ask(actor.tenant_id, batches.view(actor.tenant_id, batch_id))
+        if found is not None and not _is_over(found):
+            return found
         with self._database.for_tenant(actor.tenant_id) as uow:
             return settled_view(uow, batch_id)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -34,6 +35,13 @@ def standing_still(pid):
 
 def pid_of(uow):
     return uow.session.scalar(sa.text("SELECT pg_backend_pid()"))
+
+
+def asked(sql, answer=lambda rows: rows[0][0], **values):
+    return direct.Question(direct.statement(sql), values, answer)
+
+
+PID = asked("SELECT pg_backend_pid()")
 
 
 def asked_again(uow):
@@ -71,6 +79,32 @@ def test_connections_that_were_cut_while_nobody_used_them_are_nobodys_error(hast
     superuser_here.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) pid", [pids])
     with hasty.for_tenant(tenant_id) as uow, hasty.for_tenant(tenant_id) as beside:
         assert {pid_of(uow), pid_of(beside)}.isdisjoint(pids)
+
+
+def test_a_question_is_asked_over_a_new_connection_if_its_own_was_cut(hasty, tenant_id, superuser_here):
+    pid = hasty.ask(tenant_id, PID)
+    superuser_here.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    assert hasty.ask(tenant_id, PID) != pid
+
+
+@pytest.mark.timeout(30)
+def test_nor_does_a_question_wait_for_ever(hasty, tenant_id):
+    with standing_still(hasty.ask(tenant_id, PID)), pytest.raises(Unavailable):
+        hasty.ask(tenant_id, PID)
+    with pytest.raises(TookTooLong):
+        hasty.ask(tenant_id, asked("SELECT pg_sleep(20)"))
+    assert hasty.ask(tenant_id, PID)
+
+
+def test_a_question_leaves_nothing_behind_on_its_connection(hasty, tenant_id):
+    told = asked("SELECT pg_backend_pid(), current_setting('app.tenant_id', true)", lambda rows: rows[0])
+    pid, tenant = hasty.ask(tenant_id, told)
+    assert tenant == str(tenant_id)
+    for broken in (asked("SELECT 1 / :n", n=0), asked("SELECT set_config('app.tenant_id', 'other', false)")):
+        with suppress(psycopg.errors.DivisionByZero):
+            hasty.ask(tenant_id, broken)
+        with hasty._app.connect() as connection:
+            assert tuple(connection.exec_driver_sql(told.sql).one()) == (pid, "")
 
 
 def test_what_postgresql_itself_ends_in_time_is_no_silence(hasty, tenant_id):

@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from app.errors import ConfigurationError, TookTooLong
-from app.repositories import direct
+from app.repositories import batches, direct
 from app.repositories.batches import Line
 from app.unit_of_work import Database
 from models import Base, Domain
@@ -499,6 +499,18 @@ def test_what_one_unit_has_read_no_other_has(database, tenants):
         with database.for_tenant(there) as beside:
             assert beside.domains.get(key) is None
             assert beside.session.get(Domain, (here, key)) is None
+
+
+def test_a_question_is_answered_from_its_tenants_rows(database, tenants):
+    """Security D2: twice over, like all else: by what it asks for, and by the policy if it asks for too much"""
+    here, there = tenants
+    whose = direct.Question("SELECT tenant_id FROM batch_jobs", {}, lambda rows: {row[0] for row in rows})
+    batch = tenants[there]["batch_jobs"]["id"]
+    assert database.ask(here, whose) == {here}
+    assert database.ask(there, batches.view(there, batch)).batch.id == batch
+    assert database.ask(here, batches.view(here, batch)) is None
+    assert database.ask(here, batches.view(there, batch)) is None
+    assert database.ask(there, batches.view(here, batch)) is None
 
 
 @pytest.mark.parametrize("end", [committed, rolled_back, left_alone, failed, cancelled], ids=lambda end: end.__name__)
