@@ -2,7 +2,7 @@
 
 What came of each run is a line of the results file at once, so a run that is broken off goes on where it was. Recovery
 times are from the fault until the last of what it took was being worked on again; late are those past their promise,
-which on a machine busy with other things says little.
+which on a machine busy with other things says little. What a machine does not allow counts as no run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 import traceback
-from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from tests.chaos.results import read, table
 from tests.chaos.scenarios import SCENARIOS, Scenario
 
 HEAVY_SHARE = 4  # scenarios that last long run a quarter as often
+GIVE_UP_AFTER = 3  # runs in a row that this machine did not allow
 
 
 def main() -> int:
@@ -32,14 +33,15 @@ def main() -> int:
     results.parent.mkdir(parents=True, exist_ok=True)
     chosen = [one for one in SCENARIOS.values() if not options.only or one.name in options.only.split(",")]
     with Platforms(Path(options.directory or tempfile.mkdtemp(prefix="chaos-runs-"))) as platforms:
-        for one, seed in _due(chosen, results, options.runs, options.seed):
-            told = run(one, seed, platforms)
+        earlier, lines = read(results), []
+        for one in due(chosen, earlier, lines, options.runs):
+            told = run(one, _seed(options.seed), platforms)
+            lines.append(told)
             with results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(told) + "\n")
             _say(told)
-    lines = read(results)
-    print(table(lines, chosen))
-    found = [line for line in lines if line["violations"]]
+    print(table([*earlier, *lines], chosen))
+    found = [line for line in (*earlier, *lines) if line["violations"]]
     for line in found:
         _say(line)
     for line in found:  # last, where whoever reads only a log's end sees it
@@ -63,18 +65,28 @@ def run(one: Scenario, seed: int, platforms: Platforms) -> dict:
     return {**told, "seconds": round(time.time() - began, 1)}
 
 
-def _due(chosen: list[Scenario], results: Path, runs: int, seed: int | None):
-    """Rounds of all scenarios in random order, so that an evening cut short has seen each of them."""
-    had: dict[str, int] = defaultdict(int)
-    for line in read(results):
-        had[line["scenario"]] += 1
-    wanted = {one.name: -(-runs // HEAVY_SHARE) if one.heavy else runs for one in chosen}
-    while due := [one for one in chosen if had[one.name] < wanted[one.name]]:
-        random.shuffle(due)
-        due.sort(key=lambda one: sorted(one.environment.items()))  # platforms of their own are started last, each once
-        for one in due:
-            had[one.name] += 1
-            yield one, seed if seed is not None else random.SystemRandom().randrange(2**32)
+def due(chosen: Sequence[Scenario], earlier: Sequence[dict], lines: Sequence[dict], runs: int) -> Iterator[Scenario]:
+    """Rounds of all that want further runs, in random order, so that an evening cut short has seen each of them.
+
+    `lines` is what came of those that were handed out, and grows meanwhile.
+    """
+    while wanting := [one for one in chosen if _wants(one, earlier, lines, runs)]:
+        random.shuffle(wanting)
+        wanting.sort(key=lambda one: sorted(one.environment.items()))  # platforms of their own come last, each once
+        yield from wanting
+
+
+def _wants(one: Scenario, earlier: Sequence[dict], lines: Sequence[dict], runs: int) -> bool:
+    """Runs that were not possible are none; what was not possible so often of late is not tried again today."""
+    mine = [bool(line["impossible"]) for line in lines if line["scenario"] == one.name]
+    if len(mine) >= GIVE_UP_AFTER and all(mine[-GIVE_UP_AFTER:]):
+        return False
+    had = sum(1 for line in (*earlier, *lines) if line["scenario"] == one.name and not line["impossible"])
+    return had < (-(-runs // HEAVY_SHARE) if one.heavy else runs)
+
+
+def _seed(given: int | None) -> int:
+    return given if given is not None else random.SystemRandom().randrange(2**32)
 
 
 def _say(told: dict) -> None:

@@ -26,6 +26,8 @@ def table(lines: list[dict], chosen: Iterable[Scenario]) -> str:
     | scenario | runs | violations | recovery median | max | late |
     |---|---|---|---|---|---|
     | killed | 2 | 0 | 5.6 s | 6.2 s | 0 |
+    >>> print(table([{**line, "recovery": None, "impossible": "no disk of our own"}], [one]).splitlines()[-1])
+    | killed | 0, 1 not possible | 0 | – | – | 0 |
     """
     rows = ["| scenario | runs | violations | recovery median | max | late |", "|---|---|---|---|---|---|"]
     by_name = defaultdict(list)
@@ -33,9 +35,11 @@ def table(lines: list[dict], chosen: Iterable[Scenario]) -> str:
         by_name[line["scenario"]].append(line)
     for one in chosen:
         ran = [line for line in by_name[one.name] if not line["impossible"]]
+        impossible = len(by_name[one.name]) - len(ran)
+        runs = f"{len(ran)}, {impossible} not possible" if impossible else f"{len(ran)}"
         took = [line["recovery"] for line in ran if line["recovery"] is not None]
         shown = f"{statistics.median(took):.1f} s | {max(took):.1f} s" if took else "– | –"
         failed = sum(1 for line in ran if line["violations"])
         late = sum(1 for line in ran if line["late"])
-        rows.append(f"| {one.name.replace('_', ' ')} | {len(ran)} | {failed} | {shown} | {late} |")
+        rows.append(f"| {one.name.replace('_', ' ')} | {runs} | {failed} | {shown} | {late} |")
     return "\n".join(rows)
