@@ -16,6 +16,7 @@ import requests
 
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "an administrator's password"
+ADMINISTRATOR = {"email": "admin@example.com", "password": PASSWORD}
 ENDED = {"complete", "partial", "failed", "cancelled"}
 # What a slow and busy machine may take to anything that is awaited. It is no bar: how long things take is measured
 # elsewhere, and a wait that is cut short tells of the machine.
@@ -65,7 +66,7 @@ class Stack:
 
     def sign_in(self) -> None:
         """Anew, too: a token does not live as long as some tests."""
-        answer = self.call("POST", "/auth/login", json={"email": "admin@example.com", "password": PASSWORD})
+        answer = self.call("POST", "/auth/login", json=ADMINISTRATOR)
         self.token = answer["access_token"]
         self._session.headers["Authorization"] = f"Bearer {self.token}"
 

@@ -25,7 +25,7 @@ from app.queueing import QUEUES
 from tests.chaos.barriers import Barriers
 from tests.chaos.observer import Observer
 from tests.chaos.sites import Sites
-from tests.running import PATIENCE, Stack, running, until
+from tests.running import ADMINISTRATOR, PATIENCE, Stack, is_alive, running, until
 from tests.site_server import serving
 
 LEASE = 5.0
@@ -153,9 +153,21 @@ class Arena:
         self.accept(batch_id, len(domains))
         return batch_id
 
-    def accept(self, batch_id: str, total: int) -> None:
+    def accept(self, batch_id: str, total: int, token: str | None = None) -> None:
+        """`token`: whose batch it is, if it is not the administrator's tenant's."""
+        if token is not None:
+            self.observer.accepted.tokens[batch_id] = token
         self.observer.accepted.batches[batch_id] = total
         self.observer.note("accepted", batch=batch_id, total=total)
+
+    def another_tenant(self) -> str:
+        """A token of the same administrator for a tenant made just now."""
+        name = f"t{next(_names)}-{self.rng.randrange(16**6):06x}"
+        tenant, me = self.stack.call("POST", "/tenants", json={"name": name}), self.stack.call("GET", "/auth/me")
+        role = f"/users/{me['user']['id']}/roles/tenant_admin"
+        self.stack.call("PUT", role, params={"tenant": tenant["id"]})
+        self.stack.sign_in()  # whose rights change signs in again
+        return str(self.stack.call("POST", "/auth/login", json={**ADMINISTRATOR, "tenant": name})["access_token"])
 
     def single(self, host: str) -> str:
         job = str(self.stack.call("POST", "/scans", json={"domain": f"http://{host}/"})["id"])
@@ -207,12 +219,19 @@ class Arena:
         finally:
             os.kill(self.stack.process.pid, signal.SIGCONT)
 
-    def empty_broker(self) -> None:
-        """Killed, and back with nothing of what it knew."""
+    def empty_broker(self) -> int:
+        """Killed while it serves, and back with nothing of what it knew; answers which process that was."""
+        pid, left = self.valkey, "chaos:left"
         with self.unattended():
-            os.kill(self.valkey, signal.SIGKILL)
-            shutil.rmtree(self.var / "valkey" / "data" / "appendonlydir", ignore_errors=True)
+            with self.broker() as client:
+                client.set(left, 1)
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: not is_alive(pid), what="the broker is dead")
+            shutil.rmtree(self.var / "valkey" / "data" / "appendonlydir")
         self.broker_back()
+        with self.broker() as client:
+            assert not client.exists(left)
+        return pid
 
     def broker_back(self) -> None:
         def answers() -> bool:

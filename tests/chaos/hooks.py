@@ -12,7 +12,6 @@ import os
 import socket
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -80,18 +79,5 @@ def _telling(fenced):
     return telling
 
 
-def _shift_clock():
-    """CHAOS_CLOCKS=scans-1:3600,scans-2:-3600 moves the wall clock of the processes of those names."""
-    for rule in filter(None, os.environ.get("CHAOS_CLOCKS", "").split(",")):
-        name, _, seconds = rule.partition(":")
-        if f"--name={name}" in sys.argv:
-            time.time = partial(_ahead, time.time, float(seconds))
-
-
-def _ahead(clock, seconds):
-    return clock() + seconds
-
-
 _name_us()
 _tell_tokens()
-_shift_clock()

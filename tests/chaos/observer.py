@@ -68,6 +68,7 @@ class Accepted:
 
     batches: dict[str, int] = field(default_factory=dict)  # id → how many jobs it must have
     jobs: set[str] = field(default_factory=set)  # single scans
+    tokens: dict[str, str] = field(default_factory=dict)  # of batches that are another tenant's
 
 
 class Observer:
@@ -143,10 +144,11 @@ class Observer:
     def _see_answers(self) -> None:
         for batch_id in list(self.accepted.batches):
             began = time.monotonic()
+            token = self.accepted.tokens.get(batch_id) or self._token()
             try:
                 answer = requests.get(
                     f"{self._url()}/api/v2/batches/{batch_id}",
-                    headers={"Authorization": f"Bearer {self._token()}"},
+                    headers={"Authorization": f"Bearer {token}"},
                     timeout=60,
                 )
             except requests.RequestException as error:

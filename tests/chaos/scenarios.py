@@ -8,17 +8,20 @@ the seconds until what it broke was being worked on again, or None where that sa
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 
 import requests
 
 from app.queueing import ScanMessage
 from app.redis.queue import RedisTaskQueue
-from tests.chaos.arena import LEASE, PROCESSES, SLOTS, SMALL_DISK, Arena, during
+from tests.chaos.arena import LEASE, PROCESSES, SLOTS, SMALL_DISK, Arena, Impossible, during
 from tests.chaos.barriers import Arrival
 from tests.running import PATIENCE, is_alive, until
 
@@ -34,6 +37,7 @@ class Scenario:
 
 
 SCENARIOS: dict[str, Scenario] = {}
+CLOCKS = str(Path(__file__).parent / "clocks")
 # Where nothing may count as lost: no machine stands still for so long that a lease passes by that. A job that is not
 # put back in order is found all the same, and waits for a minute besides.
 UNHURRIED = {"SCRAPERSKY_LEASE_SECONDS": "60", "SCRAPERSKY_STUCK_SECONDS": "60"}
@@ -309,13 +313,20 @@ def broker_killed_and_back_empty_in_flight(arena: Arena) -> float:
 
 @scenario()
 def broker_killed_three_times_in_five_seconds(arena: Arena) -> None:
+    """Each time one that had come back, empty, and served. On a machine where it takes longer to come back, this is
+    not that scenario; what was promised is judged all the same."""
     arena.submit(arena.new_hosts(100))
-    for _ in range(3):
-        with suppress(ProcessLookupError, FileNotFoundError):
-            os.kill(arena.valkey, signal.SIGKILL)
-        time.sleep(arena.rng.uniform(1.0, 1.7))
-    arena.broker_back()
+    began = time.monotonic()
+    killed = [arena.empty_broker()]
+    for _ in range(2):
+        time.sleep(arena.rng.uniform(0.0, 1.0))  # it serves for a while
+        killed.append(arena.empty_broker())
+    took = time.monotonic() - began
     arena.settled()
+    assert len(set(killed)) == 3
+    arena.observer.note("broker killed three times", seconds=took)
+    if took > 5:
+        raise Impossible(f"killing the broker three times took {took:.1f} s")
 
 
 @scenario(heavy=True)
@@ -468,9 +479,14 @@ def the_platform_is_killed_and_starts(arena: Arena) -> None:
     arena.settled()
 
 
-@scenario(environment={"CHAOS_CLOCKS": "scans-1:3600,scans-2:-3600,single:-3600"})
+@scenario(environment={"PYTHONPATH": CLOCKS, "CHAOS_CLOCKS": "scans-1:3600,scans-2:-3600,single:-3600"})
 def clocks_an_hour_apart(arena: Arena) -> float:
-    """One worker's clock is an hour ahead, one's an hour behind; one dies, the broker forgets."""
+    """One worker's clock is an hour ahead, others' an hour behind; one dies, the broker forgets.
+
+    It is the wall clock as all Python in those processes sees it (`clocks/sitecustomize.py` tells which, and what it
+    leaves). PostgreSQL, the broker, the API and the sites go by the right time.
+    """
+    assert _hours_ahead(arena) == {"scans-1": 1, "scans-2": -1, "single": -1, "quarantine": 0}
     arena.gated(24, inside=SLOTS)
     pid = arena.rng.choice(arena.workers())
     since = time.time()
@@ -485,21 +501,29 @@ def clocks_an_hour_apart(arena: Arena) -> float:
 
 @scenario(heavy=True)
 def an_old_snapshot_held_open(arena: Arena) -> None:
-    """Nothing that dies can be cleared away, while rows are updated 300,000 times; work goes on all the same."""
+    """Nothing that dies can be cleared away, while rows are updated 300,000 times. All the while, and behind it all,
+    small batches of another tenant start and end, and the API answers, as on any day."""
     lines = [f"http://o{n}-{arena.rng.randrange(16**6):06x}.chaos.example/" for n in range(3_000)]
-    with arena.db() as holder, arena.db() as busy:
+    updated: list[int] = []
+    with arena.db() as holder:
         holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         holder.execute("SELECT count(*) FROM jobs")
         waiting = _upload(arena, lines, None).json()["id"]
         arena.accept(waiting, len(lines))
         arena.stack.call("POST", f"/batches/{waiting}/pause")
-        for _ in range(100):
-            busy.execute("UPDATE jobs SET updated_at = now() WHERE batch_id = %s", [waiting])
-        hosts = arena.new_hosts(60)
+        token = arena.another_tenant()
+        updating = during(lambda: _update_jobs(arena, waiting, updated, times=100))
+        waited = [_seconds_to_start(arena, token, hosts=5)]
+        while updating.is_alive():
+            waited.append(_seconds_to_start(arena, token, hosts=5))
+        waited.append(_seconds_to_start(arena, token, hosts=60))
         arena.stack.call("POST", f"/batches/{waiting}/cancel")
-        arena.submit(hosts)
-        arena.settled(exact=False)
+        arena.settled()
         holder.execute("ROLLBACK")
+    arena.observer.note("behind an old snapshot", seconds=waited, slowest=arena.observer.slowest)
+    assert sum(updated) == 100 * len(lines)
+    assert max(waited) <= START_SECONDS, waited
+    assert arena.observer.slowest <= ANSWER_SECONDS, arena.observer.slowest
 
 
 @scenario()
@@ -585,6 +609,12 @@ def poisoned(arena: Arena, poison: str) -> None:
     arena.stack.call("POST", f"/batches/{batch_id}/retry")  # cured
     arena.settled()
     assert arena.stack.call("GET", f"/batches/{batch_id}")["status"] == "complete"
+
+
+def _hours_ahead(arena: Arena) -> dict[str, int]:
+    """What each worker process, by name, takes the time for, by the log that it writes."""
+    told = re.findall(r"(\S+Z) info +worker ready worker=(\S+)@", arena.stack.said())
+    return {name: round((datetime.fromisoformat(at).timestamp() - time.time()) / 3600) for at, name in told}
 
 
 def _post_batch(arena: Arena, size: int) -> None:
@@ -682,7 +712,37 @@ def _api_answers_meanwhile(arena: Arena, *, seconds: float) -> None:
     assert max(slowest, arena.observer.slowest) <= API_SECONDS, (slowest, arena.observer.slowest)
 
 
-API_SECONDS = 30.0  # a broker that says nothing costs four; the rest is a slow machine's
+# Of a request's questions to a broker that says nothing the queue's may take the 5 s that are promised; the count of
+# requests waits 1 s for a connection and 1 s for an answer, each of two caches 0.25 s for either: 8 s, if no request
+# before it had found out. The rest of a request, 0.02 s at rest, has 4 s on a machine that is busy with other things.
+API_SECONDS = 12.0
+
+
+def _update_jobs(arena: Arena, batch_id: str, updated: list[int], *, times: int) -> None:
+    with arena.db() as db:
+        for _ in range(times):
+            updated.append(db.execute("UPDATE jobs SET updated_at = now() WHERE batch_id = %s", [batch_id]).rowcount)
+
+
+def _seconds_to_start(arena: Arena, token: str, *, hosts: int) -> float:
+    """How long the owner of `token` waits for the first job of a batch to be worked on. It has ended then."""
+    domains = [f"http://{host}/" for host in arena.new_hosts(hosts)]
+    since = time.time()
+    mine = {"Authorization": f"Bearer {token}"}
+    batch_id = arena.stack.call("POST", "/batches", json={"domains": domains}, headers=mine)["id"]
+    arena.accept(batch_id, hosts, token)
+    path = f"/batches/{batch_id}"
+    until(lambda: arena.stack.call("GET", path, headers=mine)["status"] == "complete", what="the small batch ends")
+    [(at,)] = arena.ask(
+        "SELECT extract(epoch FROM min(m.at))::float8 FROM jobs j JOIN chaos.moves m ON m.job_id = j.id "
+        "WHERE j.batch_id = %s AND m.new_status = 'running'",
+        batch_id,
+    )
+    return at - since
+
+
+# At rest half a second and a twentieth of one; the rest is for a machine that is busy with other things.
+START_SECONDS, ANSWER_SECONDS = 15.0, 5.0
 
 
 def _pause_resume_cancel(arena: Arena, size: int) -> float:
