@@ -258,6 +258,10 @@ class Arena:
     def queued(self) -> dict[str, int]:
         return self._moved("status = 'queued'")
 
+    def never_claimed(self, job: str | None) -> dict[str, int]:
+        """This job, if it was not claimed once as far as its row knows."""
+        return self._moved("id = %s AND attempt = 0 AND started_at IS NULL", job)
+
     def left_by(self, pids: Iterable[int]) -> dict[str, int]:
         """Jobs that these processes claimed in this scenario and never let go of.
 

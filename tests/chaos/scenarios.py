@@ -381,6 +381,25 @@ def postgres_stopped_at_once_mid_write(arena: Arena) -> None:
     arena.settled()
 
 
+@scenario(bar=10)
+def postgres_forgets_a_claim(arena: Arena) -> float:
+    """A claim does not wait for the disk. PostgreSQL is stopped at once after one, and never knew of it, while the
+    worker goes on under a token that is nowhere: it writes nothing, and the job is sent again as by a lost message."""
+    for _ in range(10):
+        with arena.barriers.armed("claimed"):
+            arena.submit(arena.new_hosts(4))
+            arrival = arena.barriers.wait()
+            os.kill(arena.postmaster, signal.SIGQUIT)
+            arena.database_back()
+            forgotten = arena.never_claimed(arrival.job)
+            since = time.time()
+            arrival.order()
+        arena.settled()
+        if forgotten:
+            return arena.recovery(forgotten, since)
+    raise Impossible("PostgreSQL had each claim on its disk by then")
+
+
 @scenario()
 def all_backends_terminated_in_a_loop(arena: Arena) -> None:
     arena.submit(arena.new_hosts(80))
