@@ -31,7 +31,7 @@ def main() -> int:
     options = _options()
     results = Path(options.results)
     results.parent.mkdir(parents=True, exist_ok=True)
-    chosen = [one for one in SCENARIOS.values() if not options.only or one.name in options.only.split(",")]
+    chosen = [one for one in SCENARIOS.values() if not options.only or one.name in options.only]
     with Platforms(Path(options.directory or tempfile.mkdtemp(prefix="chaos-runs-"))) as platforms:
         earlier, lines = read(results), []
         for one in due(chosen, earlier, lines, options.runs):
@@ -105,13 +105,20 @@ def _commit() -> str:
     return told.stdout.strip()
 
 
+def _names(text: str) -> list[str]:
+    names = text.split(",") if text else []
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        raise argparse.ArgumentTypeError(f"no such scenario: {', '.join(unknown)}")
+    return names
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument(
         "--runs", type=int, default=1, help="how often each scenario is to have run, earlier runs counted"
     )
     parser.add_argument("--results", default="var/chaos.jsonl", help="where the results are gathered")
-    parser.add_argument("--only", default="", help="names, separated by commas")
+    parser.add_argument("--only", type=_names, default=[], help="names, separated by commas")
     parser.add_argument("--seed", type=int, help="the same for every run: to see one again")
     parser.add_argument("--directory", help="for the platforms' data; a temporary one if not given")
     return parser.parse_args()

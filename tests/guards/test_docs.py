@@ -19,6 +19,7 @@ from app.cli.main import COMMANDS, main
 from app.errors import SCAN_FAILURES
 from app.settings import Settings
 from models.states import JobStatus
+from tests.chaos.scenarios import SCENARIOS
 from tests.guards.tree import ROOT, files
 
 DOCUMENTS = sorted(path for path in files() if path.suffix == ".md" and "vendor" not in path.parts)
@@ -147,6 +148,14 @@ def test_error_codes_named_exist():
     named = re.findall(r"jobs fail with `(\w+)`", TEXTS["docs/operations.md"])
     assert named
     assert set(named) <= set(SCAN_FAILURES)
+
+
+def test_every_promise_names_what_shows_it_and_every_scenario_shows_one():
+    rows = re.findall(r"^\| .+\. \| .+ \| (.+) \|$", TEXTS["docs/guarantees.md"], re.MULTILINE)
+    named = [name for row in rows for names in re.findall("`--only ([^`]+)`", row) for name in names.split(",")]
+    assert len(rows) >= 15
+    assert all("`--only " in row for row in rows)
+    assert set(named) == SCENARIOS.keys()
 
 
 def test_every_state_of_a_job_is_drawn():
