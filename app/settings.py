@@ -98,6 +98,9 @@ class Settings(BaseSettings):
     api_threads: int = Field(16, ge=2, le=1024, description="threads of the API process")
     api_processes: int = Field(1, ge=1, le=64, description="API processes")
     metrics_token: SecretStr | None = Field(None, description="when set, GET /metrics wants it as a bearer token")
+    metrics_by_tenant: bool = Field(
+        False, description="GET /metrics has series of each tenant and of the busiest hosts too; wants a metrics token"
+    )
     worker_metrics_port: int = Field(
         0, ge=0, le=65535, description="`manage.py worker` serves its workers' metrics there, `0` = off"
     )
@@ -288,6 +291,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 "production wants its own PostgreSQL and Redis: set the SCRAPERSKY_*_URL settings, or SCRAPERSKY_ALLOW_EMBEDDED=true if the embedded servers are meant"
             )
+        if self.metrics_by_tenant and self.metrics_token is None:
+            raise ValueError("SCRAPERSKY_METRICS_BY_TENANT tells who scrapes whom: it wants SCRAPERSKY_METRICS_TOKEN")
         if self.is_production and self.test_points is not None:
             raise ValueError("SCRAPERSKY_TEST_POINTS lets tests into the program: never in production")
         if self.is_production:

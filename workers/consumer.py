@@ -1,4 +1,4 @@
-"""Celery's consumer, but that events of tasks, which only people look at, are sent four times a second.
+"""Celery's consumer, but that events of tasks, which only people look at, are sent once a second.
 
 Celery sends them after each: three messages a job, a fifth of all that a worker does for a job besides the scan.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 from celery.worker import consumer
 
-EVENTS_SECONDS = 0.25
+EVENTS_SECONDS = 1.0
 
 
 class Consumer(consumer.Consumer):

@@ -18,7 +18,7 @@ from app.api.core import Core, core
 from app.api.routers import Router
 from app.api.security import bearer, public
 from app.errors import AuthenticationFailed, Unavailable
-from app.services.queue_state import DEPTHS, QueueStates
+from app.services.queue_state import DEPTHS, QueueState, QueueStates
 from app.stack.meters import DIRECTORY, Summed
 
 KEY = "scrapersky-metrics"
@@ -50,6 +50,7 @@ class _Queue(Collector):
 
     def __init__(self, parts: Core) -> None:
         self._queue = QueueStates(parts.database, parts.queue, slots=parts.settings.slots)
+        self._by_tenant = parts.settings.metrics_by_tenant
 
     def collect(self) -> Iterator[Metric]:
         messages = self._queue.messages()
@@ -66,6 +67,9 @@ class _Queue(Collector):
         # 0 while nobody waits: an alert on it must end when the queue is empty.
         age = state.age or 0.0
         yield GaugeMetricFamily("scrapersky_oldest_pending_seconds", "Age of the oldest job that could run.", age)
+        if self._by_tenant:
+            yield from _by_tenant(state)
+            yield _by_host(state)
 
     def describe(self) -> Iterator[Metric]:
         return iter(())  # registering must not ask the database
@@ -77,6 +81,26 @@ def _gauge(name: str, words: str, label: str, figures: Mapping[str, int | None])
         if figure is not None:
             family.add_metric([value], figure)
     return family
+
+
+def _by_tenant(state: QueueState) -> Iterator[Metric]:
+    """By id: names may change, and be anything."""
+    jobs = GaugeMetricFamily("scrapersky_tenant_jobs", "As scrapersky_jobs, by tenant.", labels=["tenant", "state"])
+    words = "As scrapersky_oldest_pending_seconds, by tenant."
+    oldest = GaugeMetricFamily("scrapersky_tenant_oldest_pending_seconds", words, labels=["tenant"])
+    for one in state.tenants:
+        for word in DEPTHS:
+            jobs.add_metric([str(one.tenant_id), word], getattr(one, word))
+        oldest.add_metric([str(one.tenant_id)], one.age or 0.0)
+    yield from (jobs, oldest)
+
+
+def _by_host(state: QueueState) -> Metric:
+    jobs = GaugeMetricFamily("scrapersky_host_jobs", "Jobs in hand, by host.", labels=["host", "state"])
+    for one in state.hosts:
+        for word in ("running", "queued", "cooling"):
+            jobs.add_metric([one.host, word], getattr(one, word))
+    return jobs
 
 
 def install(app: Flask, parts: Core) -> None:

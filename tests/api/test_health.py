@@ -87,3 +87,17 @@ def test_metrics_may_want_a_token(settings, queue, passwords):
     assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 401
     assert client.get("/metrics", headers={"Authorization": "Bearer m3trics"}).status_code == 200
     app.extensions["scrapersky"].database.close()
+
+
+def test_each_tenants_queue_is_a_series_where_that_is_wanted(settings, queue, passwords, client, operator, tenant_id):
+    client.post("/api/v2/batches", headers=operator, json={"domains": ["a.example", "b.example"]})
+    client.post("/api/v2/scans", headers=operator, json={"domain": "c.example"})
+    assert "c.example" not in client.get("/metrics").text
+    wanted = settings.model_copy(update={"metrics_token": SecretStr("m3trics"), "metrics_by_tenant": True})
+    app = create_app(wanted, queue=queue, passwords=passwords)
+    text = app.test_client().get("/metrics", headers={"Authorization": "Bearer m3trics"}).text
+    assert f'scrapersky_tenant_jobs{{state="pending",tenant="{tenant_id}"}} 2.0' in text
+    assert f'scrapersky_tenant_jobs{{state="queued",tenant="{tenant_id}"}} 1.0' in text
+    assert f'scrapersky_tenant_oldest_pending_seconds{{tenant="{tenant_id}"}}' in text
+    assert 'scrapersky_host_jobs{host="c.example",state="queued"} 1.0' in text
+    app.extensions["scrapersky"].database.close()

@@ -147,6 +147,12 @@ def test_pools_differ_by_environment_and_part_and_can_be_set(load):
     assert chosen == (3, 0, 1.5, 60, False, None)
 
 
+def test_series_of_each_tenant_want_a_token(load):
+    with pytest.raises(ConfigurationError, match="SCRAPERSKY_METRICS_TOKEN"):
+        load(SCRAPERSKY_METRICS_BY_TENANT="true")
+    assert load(SCRAPERSKY_METRICS_BY_TENANT="true", SCRAPERSKY_METRICS_TOKEN="m3trics").metrics_by_tenant
+
+
 @pytest.mark.parametrize("rate", ["10 a minute", "0/minute", "10", "10/fortnight", "x/minute", "10/minute;x"])
 @pytest.mark.parametrize("name", ["LOGIN_RATE", "REQUEST_RATE", "TENANT_RATE"])
 def test_a_rate_that_cannot_be_read_stops_the_start(load, name, rate):
