@@ -188,7 +188,7 @@ class Machine:
         if "retry" in state.wishes and state.batch in ("active", "ended"):
             for n, job in enumerate(state.jobs):
                 if job.status in ("failed", "cancelled"):
-                    fresh = Job(dispatch_no=job.dispatch_no, token=job.token)
+                    fresh = Job(dispatch_no=job.dispatch_no, token=job.token, landings=job.landings)
                     yield "retry", with_batch(with_job(state, n, fresh), "active", wish="retry")
 
     def crashed(self, state: State, undone: tuple[tuple[int, Job], ...]) -> State:
@@ -221,7 +221,7 @@ def broken_by(job: Job) -> str | None:
     if job.status in OPEN and job.attempt != job.failures + (job.status == "running"):
         return "something else than its site spent a job's attempt"
     if job.lost != job.losses or job.failures > MAX_ATTEMPTS or job.losses > MAX_LOST:
-        return "a job's failures and losses were not told"
+        return "a job's failures or losses were forgotten"
     if job.status == "failed" and job.failures < MAX_ATTEMPTS and job.losses < MAX_LOST:
         return "a job failed before its time"
     return None
