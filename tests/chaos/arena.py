@@ -193,8 +193,8 @@ class Arena:
         with self.db() as db:
             return db.execute(statement, values or None).fetchall()
 
-    def broker(self) -> redis.Redis:
-        return redis.Redis.from_url(self.broker_url, socket_timeout=30, socket_connect_timeout=30)
+    def broker(self, *, seconds: float = 30) -> redis.Redis:
+        return redis.Redis.from_url(self.broker_url, socket_timeout=seconds, socket_connect_timeout=seconds)
 
     def workers(self, queue: str = "scans") -> list[int]:
         return [pid for pid in self.stack.workers() if f"--queue={queue}".encode() in _command(pid)]
@@ -233,13 +233,13 @@ class Arena:
             assert not client.exists(left)
         return pid
 
-    def broker_back(self) -> None:
-        def answers() -> bool:
-            with suppress(redis.RedisError), self.broker() as client:
-                return bool(client.ping())
-            return False
+    def broker_answers(self, *, seconds: float = 30) -> bool:
+        with suppress(redis.RedisError), self.broker(seconds=seconds) as client:
+            return bool(client.ping())
+        return False
 
-        until(answers, what="the broker is back")
+    def broker_back(self) -> None:
+        until(self.broker_answers, what="the broker is back")
 
     def database_back(self) -> None:
         def answers() -> bool:

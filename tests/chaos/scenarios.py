@@ -303,6 +303,7 @@ def broker_killed_and_back_empty_when_idle(arena: Arena) -> None:
 @scenario(bar=10)
 def broker_killed_and_back_empty_in_flight(arena: Arena) -> float:
     arena.gated(60, inside=SLOTS)
+    until(lambda: len(arena.queued()) >= SLOTS, what="a full window")
     lost = arena.queued()
     arena.empty_broker()
     since = time.time()
@@ -335,6 +336,7 @@ def broker_frozen_for_a_minute(arena: Arena) -> None:
     frozen = arena.valkey
     os.kill(frozen, signal.SIGSTOP)
     try:
+        assert not arena.broker_answers(seconds=1)
         _api_answers_meanwhile(arena, seconds=60)
     finally:
         os.kill(frozen, signal.SIGCONT)
@@ -347,7 +349,8 @@ def broker_paused(arena: Arena) -> None:
     """CLIENT PAUSE: it takes connections and answers nobody."""
     arena.submit(arena.new_hosts(40))
     with arena.broker() as client:
-        client.execute_command("CLIENT", "PAUSE", 8_000, "ALL")
+        client.execute_command("CLIENT", "PAUSE", 9_000, "ALL")
+    assert not arena.broker_answers(seconds=1)
     _api_answers_meanwhile(arena, seconds=7)
     arena.broker_back()
     arena.settled()
@@ -404,13 +407,16 @@ def postgres_forgets_a_claim(arena: Arena) -> float:
 def all_backends_terminated_in_a_loop(arena: Arena) -> None:
     arena.submit(arena.new_hosts(80))
     enough = time.monotonic() + 5
+    terminated = 0
     while time.monotonic() < enough:
-        arena.ask(
+        [(some,)] = arena.ask(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
             "WHERE usename LIKE 'scrapersky%%' AND datname = current_database()"
         )
+        terminated += some
         time.sleep(arena.rng.uniform(0.05, 0.5))
     arena.settled()
+    assert terminated >= PROCESSES, terminated
 
 
 @scenario(heavy=True)
