@@ -142,9 +142,10 @@ class Observer:
             self.violated(f"a batch has ended with open jobs: {row}")
 
     def _see_answers(self) -> None:
-        for batch_id in list(self.accepted.batches):
+        accepted = self.accepted  # of one scenario, though the next may begin meanwhile
+        for batch_id in list(accepted.batches):
             began = time.monotonic()
-            token = self.accepted.tokens.get(batch_id) or self._token()
+            token = accepted.tokens.get(batch_id) or self._token()
             try:
                 answer = requests.get(
                     f"{self._url()}/api/v2/batches/{batch_id}",
