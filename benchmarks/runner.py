@@ -29,8 +29,8 @@ from benchmarks.stack import Platform, platform
 from tests.running import ROOT
 
 STAGES = (
-    "parse", "land", "wall", "scan", "rescan", "queueing", "backlog", "fairness", "scaleout", "api", "sign_in",
-    "listing", "storage",
+    "parse", "land", "wall", "scan", "rescan", "statements", "queueing", "backlog", "fairness", "scaleout", "api",
+    "sign_in", "listing", "storage",
 )  # fmt: skip
 PEERS = ROOT / "var" / "peers" / "bin" / "python"
 SHORT_RESULTS = ROOT / "var" / "bench"

@@ -69,6 +69,7 @@ class Platform:
         assert started.postgres is not None
         assert started.valkey is not None
         self._directory = directory
+        self._server = started.postgres
         self._environment = environment
         self.client = client
         self.api = api
@@ -79,6 +80,24 @@ class Platform:
         self.broker = redis.Redis.from_url(self.broker_url)
         name = started.settings.database_url.get_secret_value().rsplit("/", 1)[1]  # type: ignore[union-attr]
         self.superuser_url = f"{started.postgres.superuser_url().replace('+psycopg', '').rsplit('/', 1)[0]}/{name}"
+        self.superuser = psycopg.connect(self.superuser_url, autocommit=True)
+
+    @contextmanager
+    def preloading(self, library: str) -> Iterator[None]:
+        """PostgreSQL started anew with a library, and anew without it."""
+        self.sql(f"ALTER SYSTEM SET shared_preload_libraries TO {library}")
+        self._restart()
+        try:
+            yield
+        finally:
+            self.sql("ALTER SYSTEM RESET shared_preload_libraries")
+            self._restart()
+
+    def _restart(self) -> None:
+        self.superuser.close()
+        self._server.stop()
+        self._server.start()
+        self.postgres = self._server.pid or 0
         self.superuser = psycopg.connect(self.superuser_url, autocommit=True)
 
     def close(self) -> None:
