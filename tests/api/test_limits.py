@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
+from limits import parse
+from limits.storage import MemoryStorage
 from pydantic import SecretStr
 
+from app.api.limits import InLots
 from app.factory import create_app
 from tests.conftest import NOWHERE, PASSWORD
 
@@ -88,6 +92,24 @@ def test_users_behind_one_address_have_a_limit_each(limited, new_user):
     for token in tokens:
         headers = {"Authorization": f"Bearer {token}"}
         assert [client.get(ME, headers=headers).status_code for _ in range(5)] == [200] * 4 + [429]
+
+
+def test_large_limits_are_taken_from_redis_in_lots(limited, valkey_url):
+    """Security A5"""
+    shared = {"request_rate": "600/minute", "redis_url": SecretStr(valkey_url)}
+    one, other = limited(**shared), limited(**shared)
+    where = {"REMOTE_ADDR": "198.51.100.78"}
+    asked = [client.get(ME, environ_overrides=where).status_code for _ in range(305) for client in (one, other)]
+    assert asked == [401] * 600 + [429] * 10
+
+
+def test_a_lot_is_good_for_as_long_as_its_window(monkeypatch):
+    storage, clock = MemoryStorage(), SimpleNamespace()
+    limiter, item = InLots(storage), parse("600/minute")
+    monkeypatch.setattr("app.api.limits.time", SimpleNamespace(monotonic=lambda: clock.now))
+    for clock.now, counted in ((1000.0, 3), (1059.9, 3), (1060.1, 6), (1060.1, 6), (1060.1, 6), (1060.1, 9)):
+        assert limiter.hit(item, "somebody")
+        assert storage.get(item.key_for("somebody")) == counted
 
 
 def test_probes_are_not_limited(limited):
