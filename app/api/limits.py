@@ -34,6 +34,9 @@ MOST_LOTS = 10_000  # begun ones that a process remembers
 STORAGE_OPTIONS: dict[str, str | int] = {"socket_connect_timeout": 1, "socket_timeout": 1}
 
 
+Key = tuple[RateLimitItem, tuple[str, ...]]
+
+
 class InLots(FixedWindowRateLimiter):
     """A fixed window of which a process takes a two-hundredth at a time: most requests cost no way to Redis.
 
@@ -44,23 +47,30 @@ class InLots(FixedWindowRateLimiter):
     def __init__(self, storage: StorageTypes) -> None:
         super().__init__(storage)
         self._lock = threading.Lock()
-        self._left: dict[tuple[RateLimitItem, tuple[str, ...]], tuple[float, int]] = {}
+        self._left: dict[Key, tuple[float, int]] = {}
 
     def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
         lot = item.amount // LOTS
         if cost > 1 or lot < 2:
             return super().hit(item, *identifiers, cost=cost)
-        with self._lock:
-            until, left = self._left.get((item, identifiers), (0.0, 0))
-            if left and time.monotonic() < until:
-                self._left[item, identifiers] = (until, left - 1)
-                return True
+        key, now = (item, identifiers), time.monotonic()
+        if self._add(key, -1, until=now):
+            return True
         if not super().hit(item, *identifiers, cost=lot):
             return False
+        self._add(key, lot - 1, until=now + item.get_expiry())
+        return True
+
+    def _add(self, key: Key, count: int, *, until: float) -> bool:
+        """To what is left, which is never less than nothing; threads that take a lot each at once all keep theirs."""
         with self._lock:
+            ends, left = self._left.get(key, (0.0, 0))
+            left = count + (left if time.monotonic() < ends else 0)
+            if left < 0:
+                return False
             if len(self._left) >= MOST_LOTS:
                 self._left.clear()
-            self._left[item, identifiers] = (time.monotonic() + item.get_expiry(), lot - 1)
+            self._left[key] = (max(ends, until), left)
         return True
 
 

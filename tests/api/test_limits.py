@@ -112,6 +112,16 @@ def test_a_lot_is_good_for_as_long_as_its_window(monkeypatch):
         assert storage.get(item.key_for("somebody")) == counted
 
 
+def test_threads_that_take_lots_at_once_lose_none(monkeypatch):
+    storage, both = MemoryStorage(), threading.Barrier(2)
+    limiter, item, incr = InLots(storage), parse("600/minute"), storage.incr
+    monkeypatch.setattr(storage, "incr", lambda *args, **named: (both.wait(60), incr(*args, **named))[1])
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(lambda _: limiter.hit(item, "somebody"), range(2)))
+    assert [limiter.hit(item, "somebody") for _ in range(4)] == [True] * 4
+    assert storage.get(item.key_for("somebody")) == 6
+
+
 def test_probes_are_not_limited(limited):
     client = limited(request_rate="1/minute")
     assert [client.get("/health/live").status_code for _ in range(4)] == [200] * 4

@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 import traceback
@@ -28,6 +30,7 @@ GIVE_UP_AFTER = 3  # runs in a row that this machine did not allow
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through all that ends what was started
     options = _options()
     results = Path(options.results)
     results.parent.mkdir(parents=True, exist_ok=True)
